@@ -20,7 +20,7 @@ const mayImport: Record<string, string[]> = {
   provider: [...base, ...pure],
   "provider/*": [...base, ...pure, "provider/provider.ts"],
   scheduler: [...base, ...pure, ...interfaces],
-  rpc: base,
+  rpc: [...base, "job", "log"],
   api: [...base, ...pure, ...interfaces, "scheduler", "rpc"],
   agent: [...base, "rpc", "log", "job"],
   client: ["error.ts", "every.ts", "rpc", "log", "job"],

@@ -50,7 +50,7 @@ const refused: Plant[] = [
   plant("src/provider/docker/a.ts", importing("@kubernetes/client-node"), border),
   plant("src/scheduler/a.ts", importing("#store/sqlite/open.ts"), border),
   plant("src/scheduler/b.ts", importing("#api/status.ts"), border),
-  plant("src/rpc/a.ts", importing("#job/job.ts"), border),
+  plant("src/rpc/a.ts", importing("#store/store.ts"), border),
   plant("src/api/a.ts", importing("#provider/process/open.ts"), border),
   plant("src/api/b.ts", importing("#logstore/files/open.ts"), border),
   plant("src/agent/a.ts", importing("#worker/worker.ts"), border),
