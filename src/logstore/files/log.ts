@@ -1,0 +1,182 @@
+import type { AttemptId } from "#job/id.ts";
+import type { LogEnd } from "#logstore/logstore.ts";
+import { logStreams, type LogStream, type Sequences } from "#log/record.ts";
+import { noMark, type Frame, type Mark } from "./frame.ts";
+import type { Block, Part } from "./part.ts";
+import type { Segment } from "./segment.ts";
+
+/** Where a batch stands in the journal. */
+export interface Entry {
+  readonly number: number;
+  readonly segment: Segment;
+  readonly at: number;
+  readonly payloadBytes: number;
+  readonly last: Sequences;
+  /** The frame itself, while followers share it. */
+  frame: Frame | undefined;
+}
+
+/** Where the next batch of a reader is. */
+export type Place =
+  | { readonly is: "entry"; readonly entry: Entry }
+  | { readonly is: "block"; readonly part: Part; readonly block: Block };
+
+/**
+ * One log in memory: where its batches are. The older ones are in parts, the newer ones in the journal. Half of the quota, the head, is
+ * never given up; of what comes after, the oldest goes once the rest fills the other half. Numbers that are missing between two batches
+ * become gaps when they are read.
+ */
+export class FileLog {
+  readonly attempt: AttemptId;
+  /** What was taken, durable or not. */
+  accepted: { readonly number: number; readonly mark: Mark } = { number: 0, mark: noMark };
+  /** What is durable. */
+  durable: { readonly number: number; readonly mark: Mark } = { number: 0, mark: noMark };
+  /** In the journal, oldest first. */
+  entries: Entry[] = [];
+  /** Stored apart, oldest first, all older than the entries. */
+  parts: Part[] = [];
+  /** Newest batch that the quota removed. */
+  dropped = 0;
+  end: LogEnd | undefined;
+  /** Where the end is, until the log is archived. */
+  endSegment: Segment | undefined;
+  isEnding = false;
+  /** The journal was damaged when it was opened: the next batch may leave a hole, which becomes a gap. */
+  mayJump = false;
+  readers = 0;
+  /** Last batch of the head; undefined while everything is. */
+  headEnd: number | undefined;
+  readonly #halfQuota: number;
+  #tailBytes = 0;
+
+  constructor(attempt: AttemptId, quotaBytes: number) {
+    this.attempt = attempt;
+    this.#halfQuota = Math.floor(quotaBytes / 2);
+  }
+
+  /** Whether nothing of it is stored or on its way. */
+  get isVoid(): boolean {
+    return this.accepted.number === 0 && this.end === undefined && !this.isEnding;
+  }
+
+  /** Takes a durable batch into the index, and drops what the quota no longer has room for. */
+  place(entry: Entry, mark: Mark): void {
+    this.durable = { number: entry.number, mark };
+    this.entries.push(entry);
+    if (this.headEnd === undefined && mark.stored > this.#halfQuota)
+      this.headEnd = entry.number - 1;
+    if (this.headEnd === undefined) return;
+    this.#tailBytes += entry.payloadBytes;
+    this.#dropOldTail();
+  }
+
+  /** Takes a part that was found on the disk; `place` takes what is newer. */
+  adopt(part: Part): void {
+    this.parts.push(part);
+    const newest = part.blocks.at(-1);
+    if (newest === undefined) return;
+    this.durable = { number: newest.lastNumber, mark: newest.mark };
+    this.dropped = Math.max(this.dropped, newest.dropped);
+    if (part.isTail) {
+      this.headEnd ??= part.firstNumber - 1;
+      this.#tailBytes += part.payloadBytes;
+    }
+  }
+
+  /** Parts that the quota no longer has room for; the caller deletes their files. */
+  takeDroppedParts(): Part[] {
+    const dropped: Part[] = [];
+    for (;;) {
+      const at = this.parts.findIndex(({ isTail }) => isTail);
+      const oldest = this.parts[at];
+      if (oldest === undefined || this.#tailBytes - oldest.payloadBytes < this.#halfQuota) break;
+      this.parts.splice(at, 1);
+      this.#tailBytes -= oldest.payloadBytes;
+      this.dropped = Math.max(this.dropped, oldest.lastNumber);
+      dropped.push(oldest);
+    }
+    return dropped;
+  }
+
+  /** The batches `from` to `to` were copied from the journal to `part`, as these blocks. */
+  move(part: Part, { from, to, blocks }: { from: number; to: number; blocks: Block[] }): void {
+    const isMoved = ({ number }: Entry) => number >= from && number <= to;
+    let bytes = blocks.reduce((sum, block) => sum + block.payloadBytes, 0);
+    for (const entry of this.entries.filter(isMoved)) {
+      bytes -= entry.payloadBytes;
+      forget(entry);
+    }
+    this.entries = this.entries.filter((entry) => !isMoved(entry));
+    part.blocks.push(...blocks);
+    if (part.blocks.length > 0 && !this.parts.includes(part)) this.parts.push(part);
+    // What the quota removed while it was copied is there again.
+    if (part.isTail) this.#tailBytes += bytes;
+  }
+
+  /** Forgets everything in the journal. */
+  releaseAll(): void {
+    this.entries.forEach(forget);
+    this.entries = [];
+    if (this.endSegment !== undefined) this.endSegment.live--;
+    this.endSegment = undefined;
+  }
+
+  /** The first batch after `number`. */
+  next(number: number): Place | undefined {
+    for (const part of this.parts) {
+      if (part.lastNumber <= number) continue;
+      const block = part.blocks.find(({ lastNumber }) => lastNumber > number);
+      if (block !== undefined) return { is: "block", part, block };
+    }
+    const entry = this.entries[firstIndex(this.entries, (found) => found.number > number)];
+    return entry && { is: "entry", entry };
+  }
+
+  /** The newest batch of which all wanted records are known to be at or before `after`. */
+  numberBefore(after: Sequences, stream: LogStream | undefined): number {
+    const isNewer = (last: Sequences) =>
+      logStreams.some((name) => (stream ?? name) === name && last[name] > after[name]);
+    for (const part of this.parts) {
+      const block = part.blocks.find(({ mark }) => isNewer(mark.last));
+      if (block !== undefined) return block.firstNumber - 1;
+    }
+    const entry = this.entries[firstIndex(this.entries, ({ last }) => isNewer(last))];
+    return entry === undefined ? this.durable.number : entry.number - 1;
+  }
+
+  #dropOldTail(): void {
+    const head = this.headEnd ?? 0;
+    // A tail part is older than every entry, and it goes as a whole.
+    if (this.parts.some(({ isTail }) => isTail)) return;
+    const from = firstIndex(this.entries, ({ number }) => number > head);
+    let count = 0;
+    for (let at = from; at < this.entries.length - 1; at++) {
+      const entry = this.entries[at];
+      if (entry === undefined || this.#tailBytes <= this.#halfQuota) break;
+      this.#tailBytes -= entry.payloadBytes;
+      this.dropped = entry.number;
+      forget(entry);
+      count++;
+    }
+    if (count > 0) this.entries.splice(from, count);
+  }
+}
+
+function forget(entry: Entry): void {
+  entry.segment.live--;
+  entry.frame = undefined;
+}
+
+/** Index of the first item that fulfils what all later ones do too. */
+function firstIndex<T>(items: readonly T[], test: (item: T) => boolean): number {
+  let low = 0;
+  let high = items.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const item = items[middle];
+    if (item !== undefined && test(item)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}

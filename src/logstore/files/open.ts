@@ -1,0 +1,81 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { LogStore } from "#logstore/logstore.ts";
+import { Archive } from "./archive.ts";
+import { RecentFrames } from "./cache.ts";
+import { realDisk, type Disk, type WarningLog } from "./disk.ts";
+import { Journal } from "./journal.ts";
+import { Keeper } from "./keeper.ts";
+import { recover } from "./recover.ts";
+import { FileLogStore } from "./store.ts";
+
+/** How to open a log store of local files. */
+export interface FileLogStoreOptions {
+  readonly directory: string;
+  /** Bytes that one attempt may keep: the first half of it and the last half. */
+  readonly quotaBytesPerAttempt: number;
+  /** Size of one journal file. */
+  readonly segmentBytes?: number;
+  /** Beyond this the journal is shortened by moving logs out of it. */
+  readonly journalBytes?: number;
+  /** Memory for batches that followers share. */
+  readonly cacheBytes?: number;
+  readonly now?: () => number;
+  readonly log?: WarningLog;
+  /** For tests that let the disk fail. */
+  readonly disk?: Disk;
+}
+
+const mebibyte = 1024 * 1024;
+
+/**
+ * Opens a log store of local files: `journal/` holds what was acknowledged, `parts/` the older batches of long open logs, `archive/` the logs
+ * that have ended. Only one process may have it open.
+ */
+export async function openFileLogStore(options: FileLogStoreOptions): Promise<LogStore> {
+  const segmentBytes = options.segmentBytes ?? 64 * mebibyte;
+  const now = options.now ?? Date.now;
+  const log = options.log ?? { warn: () => undefined };
+  const [journalFolder, partFolder, archiveFolder] = ["journal", "parts", "archive"].map((name) =>
+    join(options.directory, name),
+  ) as [string, string, string];
+  for (const folder of [journalFolder, partFolder, archiveFolder]) {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  }
+  const archive = await Archive.open(archiveFolder, log);
+  const quotaBytes = options.quotaBytesPerAttempt;
+  const found = await recover({
+    journalFolder,
+    partFolder,
+    archive,
+    quotaBytes,
+    log,
+    now: now(),
+  });
+  const disk = options.disk ?? realDisk;
+  const { segments, logs } = found;
+  const journal = new Journal({ folder: journalFolder, segments, segmentBytes, disk });
+  const keeper = new Keeper({
+    logs,
+    archive,
+    journal,
+    partFolder,
+    log,
+    now,
+    journalBytes: options.journalBytes ?? 4 * segmentBytes,
+    partBytes: quotaBytes / 8,
+  });
+  const recent = new RecentFrames(options.cacheBytes ?? 32 * mebibyte);
+  const isDamaged = found.isDamaged;
+  return new FileLogStore({
+    logs,
+    archive,
+    journal,
+    keeper,
+    recent,
+    log,
+    now,
+    quotaBytes,
+    isDamaged,
+  });
+}

@@ -1,0 +1,68 @@
+import { decodeBatch } from "#log/batch.ts";
+import type { LogStream, Sequences } from "#log/record.ts";
+import type { FileLog, Place } from "./log.ts";
+import { framesAt, type ReadSource } from "./read.ts";
+
+/** Where a reader begins who wants the last `lines` lines of what is there now. */
+export async function tailStart(
+  source: ReadSource,
+  log: FileLog,
+  wanted: { lines: number; stream: LogStream | undefined },
+): Promise<{ after: Sequences; number: number }> {
+  const counter = new TailCounter(log.durable.mark.last, wanted);
+  const { number } = log.durable;
+  if (wanted.lines <= 0) return { after: log.durable.mark.last, number };
+  for (const place of placesBackwards(log)) {
+    const frames = await framesAt(source, log, place);
+    for (const frame of frames.toReversed()) {
+      if (frame.number > number) continue;
+      if (counter.takeBackwards(frame.payload))
+        return { after: counter.after, number: frame.number - 1 };
+    }
+  }
+  return { after: { stdout: 0, stderr: 0, system: 0 }, number: 0 };
+}
+
+/** Counts lines from the end of a log. A line ends with a line feed, or with the end of what there is of its stream. */
+class TailCounter {
+  after: Record<LogStream, number>;
+  #left: number;
+  readonly #stream: LogStream | undefined;
+  readonly #seen = new Set<LogStream>();
+
+  constructor(
+    last: Sequences,
+    { lines, stream }: { lines: number; stream: LogStream | undefined },
+  ) {
+    this.after = { ...last };
+    this.#left = lines;
+    this.#stream = stream;
+  }
+
+  /** Takes the batch before the one that it took last; says whether it has come to the beginning of the first wanted line. */
+  takeBackwards(bytes: Uint8Array): boolean {
+    for (const { stream, ...chunk } of decodeBatch(bytes).toReversed()) {
+      if ((this.#stream ?? stream) !== stream || chunk.gap !== undefined) continue;
+      let end = chunk.data.length;
+      for (let at = chunk.lengths.length - 1; at >= 0; at--) {
+        const endsLine = chunk.data[end - 1] === 10 && (chunk.lengths[at] ?? 0) > 0;
+        if (endsLine || !this.#seen.has(stream)) {
+          if (this.#left === 0) return true;
+          this.#left--;
+        }
+        this.#seen.add(stream);
+        this.after[stream] = chunk.firstSequence + at - 1;
+        end -= chunk.lengths[at] ?? 0;
+      }
+    }
+    return false;
+  }
+}
+
+function* placesBackwards(log: FileLog): Generator<Place> {
+  const parts = [...log.parts];
+  for (const entry of log.entries.toReversed()) yield { is: "entry", entry };
+  for (const part of parts.toReversed()) {
+    for (const block of part.blocks.toReversed()) yield { is: "block", part, block };
+  }
+}
