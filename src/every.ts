@@ -12,6 +12,9 @@ export interface LoopOptions {
   readonly onError: (error: unknown) => void;
 }
 
+/** Why a pause ends early. Without a reason of its own, an abort makes an exception with a stack each time, and loops are woken often. */
+const woken = Symbol("woken");
+
 /**
  * Runs `step` now and then every `intervalMs`, or earlier when woken; rounds never overlap.
  * Disposing aborts the signal that the step was given and resolves once the round under way is over.
@@ -37,12 +40,13 @@ export function every(options: LoopOptions, step: (signal: AbortSignal) => Promi
 
   return {
     wake() {
+      if (isWoken) return;
       isWoken = true;
-      pause.abort();
+      pause.abort(woken);
     },
     async [Symbol.asyncDispose]() {
       stop.abort();
-      pause.abort();
+      pause.abort(woken);
       await running;
     },
   };

@@ -1,6 +1,7 @@
 import type { AttemptId, JobId, WorkerId } from "#job/id.ts";
 import type { Failure, Stage } from "#job/failure.ts";
-import type { Job, JobEvent, Outcome } from "#job/job.ts";
+import type { Job, JobEvent, Outcome, Usage } from "#job/job.ts";
+import type { NewBatch } from "#logstore/logstore.ts";
 import type { Assignment } from "#store/store.ts";
 import type { Worker } from "#worker/worker.ts";
 
@@ -27,19 +28,25 @@ export interface Scheduler extends AsyncDisposable {
 
 /** What runs on connected workers: assigning, renewing, ending. */
 export interface Attempts extends AsyncDisposable {
-  /** A worker's Control stream has said hello. A newer connection replaces the older one, which is told by `link.replaced` (DESIGN G14). */
+  /**
+   * A worker's Control stream has said hello. A newer connection replaces the older one, whose link is closed (DESIGN G14). What the agent holds and may
+   * keep is kept; the rest is fenced, and what it should have and never got is assigned again.
+   */
   connect(worker: Worker, hello: WorkerHello, link: WorkerLink): Promise<Connection>;
 
   isConnected(id: WorkerId): boolean;
 
-  /** Free slots may have something to do: claims for the connected workers of these classes. */
+  /** Free slots may have something to do: claims for the idle connected workers of these classes. */
   wake(classKeys: ReadonlySet<string>): void;
 
-  /** Tells the agent, if it is connected, to end the attempt; resolves when told, not when over. */
+  /** Tells the agent, if it is connected, to end the attempt; one that is not is told when it connects. */
   signalCancel(job: Job, reason: string): void;
 
   /** Tells the agent, if it is connected, to take nothing new. */
   signalDrain(id: WorkerId, reason: string): void;
+
+  /** Another hand has ended this attempt: the agent, if it is connected, is told to stop it, and its slot is free. */
+  fenceAttempt(workerId: WorkerId, attemptId: AttemptId): void;
 
   /**
    * The worker is certainly gone, or has been silent for longer than its tolerance: closes the logs of its attempts with a gap and finishes them with
@@ -47,17 +54,35 @@ export interface Attempts extends AsyncDisposable {
    */
   loseWorker(worker: Worker, failure: Failure): Promise<void>;
 
-  /** Attempts that this worker's session may speak for, as jobs; undefined entries are fenced. */
-  ownsAttempt(workerId: WorkerId, attemptId: AttemptId, jobId: JobId): Promise<boolean>;
+  /** The worker is over: its connection is closed, and nothing about it is remembered. */
+  forgetWorker(id: WorkerId): void;
 
-  /** The number of renewals' silence after which workers are looked at is a config value; these are past it. */
+  /**
+   * Adds a batch to the log of an attempt that is this worker's; resolves once it is durable. `fenced` when the attempt is not, or its log has ended.
+   * Errors as `LogStore.append`.
+   */
+  appendLog(workerId: WorkerId, batch: AttemptBatch): Promise<"ok" | "fenced">;
+
+  /** Connected or not: workers that have been silent for longer than a lease, and for how long, without the time in which this process stood still. */
   listSilent(): readonly { readonly workerId: WorkerId; readonly silentMs: number }[];
+}
+
+export interface AttemptBatch extends NewBatch {
+  readonly attemptId: AttemptId;
+  readonly jobId: JobId;
 }
 
 export interface WorkerHello {
   readonly slots: number;
   readonly hostname: string;
-  readonly held: readonly { readonly attemptId: AttemptId; readonly jobId: JobId }[];
+  readonly held: readonly HeldAttempt[];
+}
+
+export interface HeldAttempt {
+  readonly attemptId: AttemptId;
+  readonly jobId: JobId;
+  /** It is over, and only its result is still to be acknowledged. */
+  readonly hasEnded: boolean;
 }
 
 /** The way to a connected agent. Calls never block; they are batched per turn of the event loop and bounded by the slots. */
@@ -66,26 +91,46 @@ export interface WorkerLink {
   cancel(attemptId: AttemptId, graceMs: number, reason: string): void;
   drain(reason: string): void;
   fence(attemptId: AttemptId): void;
-  /** A newer connection has taken over: close without touching anything. */
-  replaced(): void;
+  /** A result was stored (DESIGN G6), or came too late. */
+  acknowledge(attemptId: AttemptId, answer: "ok" | "fenced"): void;
+  /** Ends the stream. `unavailable`: what the agent sent could not be stored, and it must send it again. */
+  close(why: "replaced" | "unavailable" | "over"): void;
 }
 
 /** What a connected agent may report. Each call belongs to the worker of the connection, whatever the message says. */
 export interface Connection {
-  renew(
-    usages: readonly { readonly attemptId: AttemptId; readonly usage: Outcome["peak"] }[],
-  ): void;
-  started(attemptId: AttemptId, jobId: JobId, startedAt: number): Promise<"ok" | "fenced">;
-  /** Waits for the log up to `lastLogBatch` (DESIGN G22), then stores the result (DESIGN G6). */
-  finished(
-    attemptId: AttemptId,
-    jobId: JobId,
-    result: { readonly outcome: Outcome; readonly lastLogBatch: number },
-  ): Promise<"ok" | "fenced">;
+  /** The agent is alive. Any message says so. */
+  renew(usages: readonly UsageReport[]): void;
+  /** Stored together; one that is not this worker's is fenced. A promise when the sender should wait before it sends more. */
+  started(starts: readonly StartReport[]): Promise<void> | undefined;
+  /**
+   * Each waits for its log (DESIGN G22), is stored and then acknowledged over the worker's newest link (DESIGN G6). A repeat is acknowledged again.
+   * A promise when the sender should wait before it sends more.
+   */
+  finished(results: readonly ResultReport[]): Promise<void> | undefined;
   /** The agent leaves on purpose. */
   goodbye(reason: string): void;
   /** The stream is closed. Closing an older connection never removes a newer one. */
   closed(): void;
+}
+
+export interface UsageReport {
+  readonly attemptId: AttemptId;
+  readonly usage: Usage;
+}
+
+export interface StartReport {
+  readonly attemptId: AttemptId;
+  readonly jobId: JobId;
+  readonly startedAt: number;
+}
+
+export interface ResultReport {
+  readonly attemptId: AttemptId;
+  readonly jobId: JobId;
+  readonly outcome: Outcome;
+  /** Zero: it wrote nothing. */
+  readonly lastLogBatch: number;
 }
 
 /** Follows the histories of jobs. */

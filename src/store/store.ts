@@ -59,8 +59,9 @@ export interface DispatchStore {
 
   /**
    * Ends attempts and moves their jobs. `fenced` when the attempt is not the job's current one, or the job is over by another hand; a repeat of the
-   * finish that was stored is `ok` again (DESIGN G6). An attempt that was never reported as started is started on the way. When the job is
-   * cancelling, a `requeue` becomes `end_cancelled`.
+   * finish that was stored (same end, exit code and signal) is `ok` again (DESIGN G6). An attempt that has started, or succeeded, and was never
+   * reported as started is started on the way. When the job is cancelling, a `requeue` or `time_out` becomes `end_cancelled`; a running job that
+   * ended as cancelled is cancelled on the way.
    */
   finishAttempts(finishes: readonly AttemptFinish[], now: number): Promise<readonly Fenced[]>;
 
@@ -79,7 +80,7 @@ export interface WorkerStore {
    */
   planWorkers(workers: readonly NewWorker[], now: number): Promise<readonly Worker[]>;
 
-  /** The create call has returned. No change for a worker that is further along. */
+  /** The create call has returned. The state of a worker that is further along stays; its resource's id is stored all the same. */
   recordCreated(id: WorkerId, resourceUid: string, now: number): Promise<void>;
 
   /**
@@ -111,7 +112,8 @@ export interface WorkerStore {
 
   /**
    * → ended: its resource is confirmed gone (or never was). Its session and OTP die with it. Attempts that it still had stay as they are: the caller has
-   * finished them before. When it never became ready, `forJob` gets the failure in its history and one more infrastructure retry.
+   * finished them before. When it never became ready, `forJob`, if it is still queued, gets the failure in its history and one more infrastructure
+   * retry; its version stays.
    */
   endWorker(id: WorkerId, end: WorkerEnd, now: number): Promise<Worker | undefined>;
 }

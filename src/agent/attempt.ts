@@ -1,0 +1,244 @@
+import type { ChildProcess } from "node:child_process";
+import type { Failure } from "#job/failure.ts";
+import type { JobSpec, Outcome, Usage } from "#job/job.ts";
+import { AttemptLog, type LogBounds } from "./attempt-log.ts";
+import {
+  isDirectory,
+  type JobIdentity,
+  type Launch,
+  prepareLaunch,
+  removeScratch,
+  startProcess,
+} from "./job-process.ts";
+import type { MemoryKills } from "./memory-kills.ts";
+import { type ProcessEntry, signalTo } from "#processes.ts";
+import { type JobProcesses, killAll, signalAll } from "./sweep.ts";
+import { measure } from "./usage.ts";
+import {
+  type Exit,
+  failureBeforeStart,
+  failureOfExit,
+  failureOfStart,
+  isShell,
+  signalNumber,
+  type StopCause,
+} from "./verdict.ts";
+
+/** How long output may follow the exit of the process that was started, when others still hold its pipes. */
+const drainMs = 5_000;
+const longestTimerMs = 2 ** 31 - 1;
+
+export interface AttemptOptions extends JobIdentity {
+  readonly id: string;
+  readonly spec: JobSpec;
+  readonly workDir: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly logBounds: LogBounds;
+  readonly memoryKills: MemoryKills;
+  readonly onStarted: () => void;
+  readonly onLog: () => void;
+  /** Called once, with the log flushed; never after `abandon`. */
+  readonly onEnded: () => void;
+}
+
+/** One attempt in the agent, from its assignment to its outcome. */
+export class Attempt {
+  readonly id: string;
+  readonly jobId: string;
+  readonly marker: string;
+  readonly spec: JobSpec;
+  readonly log: AttemptLog;
+  readonly #options: AttemptOptions;
+  readonly #processes: JobProcesses;
+  #launch: Launch | undefined;
+  #child: ChildProcess | undefined;
+  #startedAt: number | undefined;
+  #outcome: Outcome | undefined;
+  #stop: { readonly cause: StopCause; readonly reason: string } | undefined;
+  #timeout: NodeJS.Timeout | undefined;
+  #kill: NodeJS.Timeout | undefined;
+  #isAbandoned = false;
+  #peak: Usage = { cpuSeconds: 0, memoryBytes: 0, outputBytes: 0 };
+
+  constructor(options: AttemptOptions) {
+    this.id = options.id;
+    this.jobId = options.jobId;
+    this.marker = options.marker;
+    this.spec = options.spec;
+    this.#options = options;
+    const spoolPath = `${options.workDir}/${options.jobId}-${options.attemptNumber}.spool`;
+    this.log = new AttemptLog(spoolPath, options.logBounds, options.onLog);
+    this.#processes = { pid: undefined, marker: options.marker, seen: new Map() };
+  }
+
+  get startedAt(): number | undefined {
+    return this.#startedAt;
+  }
+
+  get outcome(): Outcome | undefined {
+    return this.#outcome;
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#outcome === undefined;
+  }
+
+  /** Makes ready whatever can be before `start`; a failure becomes the outcome. */
+  prepare(): void {
+    if (this.#launch !== undefined || this.#outcome !== undefined) return;
+    try {
+      this.#launch = prepareLaunch(this.spec, this.#options, this.#options);
+    } catch (error) {
+      this.#failStart("working directory", error);
+    }
+  }
+
+  /** Starts the process; starting twice is starting once. */
+  start(): void {
+    this.prepare();
+    const launch = this.#launch;
+    if (launch === undefined || this.#child !== undefined || this.#outcome !== undefined) return;
+    try {
+      const child = startProcess(launch);
+      this.#child = child;
+      child.once("error", (error) => this.#failStart(launch.program, error));
+      if (child.pid !== undefined) this.#run(child, child.pid);
+    } catch (error) {
+      this.#failStart(launch.program, error);
+    }
+  }
+
+  /** Ends it: politely at first, by force after `graceMs`. The first cause stays; a shorter grace counts. */
+  stop(cause: StopCause, reason: string, graceMs: number): void {
+    if (this.#outcome !== undefined) return;
+    this.#stop ??= { cause, reason };
+    if (this.#child === undefined) {
+      this.#end({ exitCode: undefined, signal: undefined }, failureBeforeStart(cause, reason));
+      return;
+    }
+    // After its own exit only output is awaited, and nobody is left to be polite to.
+    const hasExited = this.#child.exitCode !== null || this.#child.signalCode !== null;
+    if (graceMs > 0 && !hasExited) signalAll(this.#processes, "SIGTERM");
+    clearTimeout(this.#kill);
+    if (graceMs <= 0) this.kill();
+    else this.#kill = setTimeout(() => this.kill(), graceMs);
+  }
+
+  kill(): void {
+    killAll(this.#processes);
+  }
+
+  /** Kills and forgets it: it is no longer ours (DESIGN G8). */
+  abandon(): void {
+    this.#isAbandoned = true;
+    this.#clearTimers();
+    if (this.#child !== undefined) this.kill();
+    this.forget();
+  }
+
+  /** Gives up its log and its files. */
+  forget(): void {
+    this.log.close();
+    void removeScratch(this.#launch?.scratch ?? []);
+  }
+
+  /** What it uses now, as peaks so far. */
+  usage(all: readonly ProcessEntry[]): Usage {
+    const pid = this.#child?.pid;
+    const now = pid === undefined ? undefined : measure(pid, all);
+    this.#peak = {
+      cpuSeconds: Math.max(this.#peak.cpuSeconds, now?.cpuSeconds ?? 0),
+      memoryBytes: Math.max(this.#peak.memoryBytes, now?.memoryBytes ?? 0),
+      outputBytes: this.log.outputBytes,
+    };
+    return this.#peak;
+  }
+
+  #run(child: ChildProcess, pid: number): void {
+    Object.assign(this.#processes, { pid });
+    this.#startedAt = Date.now();
+    if (child.stdout !== null) this.log.read("stdout", child.stdout);
+    if (child.stderr !== null) this.log.read("stderr", child.stderr);
+    const { executionTimeoutMs, cancelGraceMs } = this.spec;
+    const overdue = (): void => this.stop("execution_timeout", "", cancelGraceMs);
+    this.#timeout = setTimeout(overdue, Math.min(executionTimeoutMs, longestTimerMs));
+    let hasClosed = false;
+    child.once("close", () => (hasClosed = true));
+    child.once("exit", (code, signal) => {
+      const exit = { exitCode: code ?? undefined, signal: signal ?? undefined };
+      clearTimeout(this.#timeout);
+      // What it left in its group ends with it; what left the group is found by its marker.
+      signalTo(-pid, "SIGKILL");
+      if (this.#stop !== undefined) this.kill();
+      if (hasClosed) this.#finish(exit);
+      else this.#drain(child, exit);
+    });
+    this.#options.onStarted();
+  }
+
+  /** The exit decides; but what is in the pipes is still read. */
+  #drain(child: ChildProcess, exit: Exit): void {
+    const giveUp = (): void => {
+      // While the log is full nobody reads, so no time has passed for those who write.
+      if (this.log.isFull) timer = setTimeout(giveUp, drainMs);
+      else {
+        child.stdout?.destroy();
+        child.stderr?.destroy();
+      }
+    };
+    let timer = setTimeout(giveUp, drainMs);
+    child.once("close", () => {
+      clearTimeout(timer);
+      this.#finish(exit);
+    });
+  }
+
+  #finish(exit: Exit): void {
+    if (this.#isAbandoned) return;
+    const mayBeMemory = exit.signal === "SIGKILL" || exit.exitCode === 137;
+    const failure = failureOfExit(exit, {
+      stopCause: this.#stop?.cause,
+      stopReason: this.#stop?.reason ?? "",
+      isOutOfMemory: mayBeMemory && this.#options.memoryKills.grew(),
+      isShell: isShell(this.#launch?.program ?? ""),
+    });
+    this.#end(exit, failure);
+  }
+
+  #failStart(what: string, error: unknown): void {
+    this.#child = undefined;
+    const cwd = this.#launch?.cwd;
+    const isHomeless = cwd !== undefined && !isDirectory(cwd);
+    const { exitCode, failure } = failureOfStart(what, error);
+    if (!isHomeless && this.#launch !== undefined) {
+      this.#end({ exitCode, signal: undefined }, failure);
+      return;
+    }
+    const message = isHomeless ? `working directory ${cwd} does not exist` : failure.message;
+    const blame = isHomeless ? "user" : "node";
+    this.#end(
+      { exitCode: undefined, signal: undefined },
+      { ...failure, cause: "preparation_failed", blame, message },
+    );
+  }
+
+  #end(exit: Exit, failure: Failure | undefined): void {
+    if (this.#outcome !== undefined || this.#isAbandoned) return;
+    this.#clearTimers();
+    this.log.flush();
+    this.#outcome = {
+      exitCode: exit.exitCode,
+      signal: signalNumber(exit.signal),
+      failure,
+      startedAt: this.#startedAt,
+      endedAt: Date.now(),
+      peak: { ...this.#peak, outputBytes: this.log.outputBytes },
+    };
+    this.#options.onEnded();
+  }
+
+  #clearTimers(): void {
+    clearTimeout(this.#timeout);
+    clearTimeout(this.#kill);
+  }
+}

@@ -1,0 +1,328 @@
+import type { Metadata, ServiceError } from "@grpc/grpc-js";
+import { randomBytes } from "node:crypto";
+import type {
+  AgentEvent,
+  AgentServiceClient,
+  Assignment,
+  ControlRequest,
+  ControlResponse,
+  ServerCommand,
+  Welcome,
+} from "#rpc/gen/hodei/v1/agent_service.ts";
+import { decodeSpec } from "#rpc/spec.ts";
+import { msOf } from "#rpc/time.ts";
+import type { AgentOptions } from "./agent.ts";
+import { Attempt } from "./attempt.ts";
+import { Contact } from "./contact.ts";
+import { Leftovers } from "./leftovers.ts";
+import { Link } from "./link.ts";
+import { watchMemoryKills } from "./memory-kills.ts";
+import { goodbyeOf, helloOf, renewalOf, resultOf, startedOf } from "./messages.ts";
+import { Turn } from "./turn.ts";
+import { Uplink } from "./uplink.ts";
+
+/** What the agent's process ends with. */
+export const exitCodes = { left: 0, stopped: 0, unreachable: 69, refused: 77 } as const;
+
+const byeMs = 2_000;
+/** How long a stopped agent waits for its results to be acknowledged. */
+const deliverMs = 10_000;
+const longestTimerMs = 2 ** 31 - 1;
+const rememberedAttempts = 1_000;
+
+/** What the agent does from redeeming to its end: renews, runs what it is assigned, delivers, and leaves. */
+export class AgentLife {
+  readonly #options: AgentOptions;
+  readonly #attempts = new Map<string, Attempt>();
+  readonly #over = new Set<string>();
+  readonly #link: Link<ControlRequest, ControlResponse>;
+  readonly #uplink: Uplink;
+  readonly #turn = new Turn<AgentEvent>((events) => this.#link.send({ events }));
+  readonly #contact = new Contact(performance.now());
+  readonly #memoryKills = watchMemoryKills();
+  readonly #end = Promise.withResolvers<number>();
+  readonly #leftovers = new Leftovers();
+  #welcome: Welcome | undefined;
+  #isGreeted = false;
+  #isDraining = false;
+  #isStopping = false;
+  #isLeaving = false;
+  #taken = 0;
+  #renewTimer: NodeJS.Timeout | undefined;
+  #contactTimer: NodeJS.Timeout | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
+  #deliverTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: AgentOptions, client: AgentServiceClient, session: () => Metadata) {
+    this.#options = options;
+    this.#link = new Link({
+      open: () => client.control(session()),
+      onOpen: () => this.#greet(),
+      onMessage: ({ commands }) => this.#obey(commands),
+      onLost: (error) => this.#lose(error),
+      onRefused: (error) => this.#refuse(error),
+    });
+    const onRefused = (error: ServiceError): void => this.#refuse(error);
+    this.#uplink = new Uplink({ client, session, attempts: this.#attempts, onRefused });
+  }
+
+  async run(): Promise<number> {
+    const { stop, kill } = this.#options;
+    const stopAll = (): void => this.#stopAll();
+    const killAll = (): void => this.#attempts.forEach((attempt) => attempt.kill());
+    stop.addEventListener("abort", stopAll, { once: true });
+    kill.addEventListener("abort", killAll, { once: true });
+    this.#link.open();
+    this.#watchContact();
+    if (stop.aborted) stopAll();
+    const code = await this.#end.promise;
+    stop.removeEventListener("abort", stopAll);
+    kill.removeEventListener("abort", killAll);
+    return code;
+  }
+
+  #greet(): void {
+    this.#isGreeted = false;
+    this.#contact.open(performance.now());
+    const slots = this.#welcome?.slots ?? this.#options.slots;
+    this.#link.send({ events: [helloOf(this.#attempts.values(), slots)] });
+  }
+
+  #obey(commands: readonly ServerCommand[]): void {
+    for (const { command } of commands) {
+      switch (command?.$case) {
+        case "welcome":
+          this.#begin(command.value);
+          break;
+        case "renewalAck":
+          this.#contact.acknowledge(command.value.sequence);
+          break;
+        case "assignment":
+          this.#take(command.value);
+          break;
+        case "go":
+          this.#attempts.get(command.value.attemptId)?.start();
+          break;
+        case "cancel": {
+          const { attemptId, grace, reason } = command.value;
+          const attempt = this.#attempts.get(attemptId);
+          attempt?.stop("cancelled", reason, msOf(grace) ?? attempt.spec.cancelGraceMs);
+          break;
+        }
+        case "resultAck":
+          this.#forget(command.value.attemptId);
+          break;
+        case "fenced":
+          this.#fence(command.value.attemptId);
+          break;
+        case "drain":
+          this.#isDraining = true;
+          break;
+        case undefined:
+          break;
+      }
+    }
+    this.#leaveWhenDone();
+  }
+
+  #begin(welcome: Welcome): void {
+    this.#link.settle();
+    this.#welcome = welcome;
+    this.#isGreeted = true;
+    this.#contact.welcome(this.#attempts.size > 0);
+    // Whatever was on its way when the last stream broke is told again; the server knows it by its attempt.
+    for (const attempt of this.#attempts.values()) {
+      const event = resultOf(attempt);
+      if (event !== undefined) this.#turn.add(event);
+      else if (attempt.isRunning) this.#turn.add(startedOf(attempt));
+    }
+    this.#renew();
+    this.#watchIdle();
+  }
+
+  #renew(): void {
+    clearTimeout(this.#renewTimer);
+    const now = performance.now();
+    this.#turn.add(renewalOf(this.#contact.renew(now), this.#attempts.values(), now));
+    const intervalMs = Math.max(10, msOf(this.#welcome?.renewInterval) ?? 5_000);
+    this.#renewTimer = setTimeout(() => this.#renew(), intervalMs);
+  }
+
+  #lose(error: ServiceError | undefined): void {
+    this.#isGreeted = false;
+    clearTimeout(this.#renewTimer);
+    const detail = error === undefined ? {} : { code: error.code, detail: error.details };
+    this.#options.log.warn(detail, "lost the server; connecting again");
+    if (this.#isStopping && this.#attempts.size === 0) this.#leave("stopped", exitCodes.stopped);
+  }
+
+  #refuse(error: ServiceError): void {
+    this.#options.log.error({ code: error.code, detail: error.details }, "the session is over");
+    for (const attempt of this.#attempts.values()) attempt.abandon();
+    this.#attempts.clear();
+    this.#leave("", exitCodes.refused);
+  }
+
+  #take(assignment: Assignment): void {
+    const { attemptId: id, jobId, go } = assignment;
+    if (this.#over.has(id) || this.#isLeaving) return;
+    const held = this.#attempts.get(id);
+    if (held !== undefined) {
+      if (go) held.start();
+      return;
+    }
+    this.#taken++;
+    clearTimeout(this.#idleTimer);
+    const attempt: Attempt = new Attempt({
+      id,
+      jobId,
+      attemptNumber: assignment.attemptNumber,
+      marker: `HODEI_JOB_MARKER=${randomBytes(16).toString("hex")}`,
+      spec: decodeSpec(assignment.spec),
+      workDir: this.#options.workDir,
+      env: this.#options.env,
+      memoryKills: this.#memoryKills,
+      logBounds: {
+        batchBytes: this.#welcome?.logBatchBytes || 64 * 1024,
+        batchDelayMs: msOf(this.#welcome?.logBatchDelay) ?? 25,
+        memoryBytes: this.#options.logMemoryBytes,
+        spoolBytes: this.#options.logSpoolBytes,
+      },
+      onStarted: () => this.#tell(startedOf(attempt)),
+      onLog: () => this.#uplink.pump(),
+      onEnded: () => this.#deliver(attempt),
+    });
+    this.#attempts.set(id, attempt);
+    const { correlationId } = assignment;
+    this.#options.log.info({ jobId, attempt: assignment.attemptNumber, correlationId }, "assigned");
+    this.#uplink.open();
+    if (this.#isStopping) attempt.stop("worker_stopped", "", 0);
+    else if (go) attempt.start();
+    else attempt.prepare();
+    this.#watchContact();
+  }
+
+  #deliver(attempt: Attempt): void {
+    const { jobId, outcome } = attempt;
+    const facts = { jobId, exitCode: outcome?.exitCode, cause: outcome?.failure?.cause };
+    this.#options.log.info(facts, "ended");
+    if (attempt.startedAt !== undefined) this.#leftovers.add(attempt.marker);
+    const event = resultOf(attempt);
+    if (event !== undefined) this.#tell(event);
+    this.#watchContact();
+  }
+
+  /** Sends it once the server has greeted; what comes before that is told from `#begin`. */
+  #tell(event: AgentEvent): void {
+    if (this.#isGreeted) this.#turn.add(event);
+  }
+
+  #forget(id: string): void {
+    const attempt = this.#attempts.get(id);
+    if (attempt?.outcome === undefined) return;
+    attempt.forget();
+    this.#drop(id);
+  }
+
+  #fence(id: string): void {
+    const attempt = this.#attempts.get(id);
+    if (attempt === undefined) return;
+    this.#options.log.warn({ jobId: attempt.jobId }, "the attempt is no longer ours; killed");
+    attempt.abandon();
+    this.#drop(id);
+  }
+
+  #drop(id: string): void {
+    this.#attempts.delete(id);
+    this.#over.add(id);
+    const [oldest] = this.#over;
+    if (oldest !== undefined && this.#over.size > rememberedAttempts) this.#over.delete(oldest);
+    this.#watchIdle();
+    this.#watchContact();
+  }
+
+  #stopAll(): void {
+    this.#isStopping = true;
+    this.#options.log.info({ attempts: this.#attempts.size }, "asked to stop");
+    const { stopGraceMs } = this.#options;
+    let longestMs = 0;
+    for (const attempt of this.#attempts.values()) {
+      const graceMs = Math.min(stopGraceMs, attempt.spec.cancelGraceMs);
+      longestMs = Math.max(longestMs, graceMs);
+      attempt.stop("worker_stopped", "", graceMs);
+    }
+    const leave = (): void => this.#leave("stopped", exitCodes.stopped);
+    this.#deliverTimer = setTimeout(leave, longestMs + deliverMs);
+    this.#leaveWhenDone();
+  }
+
+  #leaveWhenDone(): void {
+    if (this.#attempts.size > 0) return;
+    const maxJobs = this.#welcome?.maxJobs ?? 0;
+    if (this.#isStopping) this.#leave("stopped", exitCodes.stopped);
+    else if (this.#isDraining) this.#leave("drained", exitCodes.left);
+    else if (maxJobs > 0 && this.#taken >= maxJobs) this.#leave("done", exitCodes.left);
+  }
+
+  #watchIdle(): void {
+    clearTimeout(this.#idleTimer);
+    const idleMs = msOf(this.#welcome?.idleTimeout);
+    if (idleMs === undefined || this.#attempts.size > 0) return;
+    const leave = (): void => this.#leave("idle", exitCodes.left);
+    this.#idleTimer = setTimeout(leave, Math.min(idleMs, longestTimerMs));
+  }
+
+  /** Stops what has been without contact for too long, and looks again when the next one is due. */
+  #watchContact(): void {
+    clearTimeout(this.#contactTimer);
+    if (this.#isLeaving) return;
+    const now = performance.now();
+    const isOverdue = ({ outcome, spec }: Attempt): boolean =>
+      outcome === undefined && this.#contact.lastAt + spec.disconnectToleranceMs <= now;
+    for (const attempt of [...this.#attempts.values()].filter(isOverdue)) {
+      attempt.stop("self_stopped", "", 0);
+    }
+    const due = this.#nextDue();
+    if (due <= now && this.#isIdle()) {
+      this.#options.log.error({}, "no contact for too long; leaving");
+      this.#leave("", exitCodes.unreachable);
+    } else if (due > now) {
+      const pauseMs = Math.min(Math.ceil(due - now), longestTimerMs);
+      this.#contactTimer = setTimeout(() => this.#watchContact(), pauseMs);
+    }
+  }
+
+  /** When something must be stopped, or the agent itself leaves, unless the server is heard before. */
+  #nextDue(): number {
+    const running = [...this.#attempts.values()].filter(({ outcome }) => outcome === undefined);
+    const tolerances = running.map(({ spec }) => spec.disconnectToleranceMs);
+    // What is still to be delivered is worth waiting for as long again; by then nobody wants it any more.
+    const patience = this.#options.disconnectToleranceMs * (this.#attempts.size > 0 ? 2 : 1);
+    return this.#contact.lastAt + (running.length > 0 ? Math.min(...tolerances) : patience);
+  }
+
+  #isIdle(): boolean {
+    return [...this.#attempts.values()].every(({ outcome }) => outcome !== undefined);
+  }
+
+  #leave(reason: string, code: number): void {
+    if (this.#isLeaving) return;
+    this.#isLeaving = true;
+    for (const timer of [
+      this.#renewTimer,
+      this.#contactTimer,
+      this.#idleTimer,
+      this.#deliverTimer,
+    ]) {
+      clearTimeout(timer);
+    }
+    this.#options.log.info({ reason }, "leaving");
+    for (const attempt of this.#attempts.values()) attempt.abandon();
+    this.#leftovers.sweep();
+    if (this.#isGreeted && reason !== "") this.#turn.add(goodbyeOf(reason));
+    this.#turn.flush();
+    void Promise.all([this.#uplink.close(byeMs), this.#link.close(byeMs)]).then(() =>
+      this.#end.resolve(code),
+    );
+  }
+}

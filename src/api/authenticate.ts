@@ -1,0 +1,162 @@
+import { HodeiError } from "#error.ts";
+import type { AuthContext, Incoming } from "#rpc/edge.ts";
+import type { AccessStore } from "#store/store.ts";
+import { hasRole, type Identity, type Role, type Token } from "#tenant/identity.ts";
+import { hashSecret, isSameHash } from "#worker/secret.ts";
+import { policies } from "./policy.ts";
+
+/** Who stands behind a call. An agent's subject is its worker's id. */
+export type Caller = Identity & { readonly kind: "client" | "agent" | "anybody" };
+
+export type RefusedCredential = "none" | "token" | "certificate" | "role" | "session";
+
+export interface AuthenticatorOptions {
+  readonly store: Pick<AccessStore, "findToken" | "listTokens">;
+  /** SHA-256 of the first admin's token. */
+  readonly adminTokenHash: Uint8Array | undefined;
+  /** By the common name of a client's certificate; undefined when none are asked for. */
+  readonly subjects:
+    Readonly<Record<string, { readonly tenant: string; readonly role: Role }>> | undefined;
+  /** Checks the session or one-time token of a worker's agent, and gives the worker's id. */
+  readonly admitAgent: (incoming: Incoming) => Promise<string>;
+  readonly now: () => number;
+  /** A credential was refused: for the metrics. */
+  readonly onRefused: (kind: RefusedCredential) => void;
+}
+
+const cacheLimits = { tokens: 1_000, ttlMs: 5_000 } as const;
+
+interface Remembered {
+  readonly token: Token;
+  readonly secretHash: Uint8Array;
+  readonly until: number;
+}
+
+/** Opens an authenticator; whether anybody is let in depends on whether there is a token at all. */
+export async function createAuthenticator(options: AuthenticatorOptions): Promise<Authenticator> {
+  const { rows } = await options.store.listTokens({ pageSize: 1, pageToken: undefined });
+  return new Authenticator(options, rows.length > 0);
+}
+
+/** Denies by default: an RPC without a policy, a credential that is not good, a role that is too low. */
+export class Authenticator {
+  readonly #options: AuthenticatorOptions;
+  readonly #remembered = new Map<string, Remembered>();
+  #hasTokens: boolean;
+  #generation = 0;
+
+  constructor(options: AuthenticatorOptions, hasTokens: boolean) {
+    this.#options = options;
+    this.#hasTokens = hasTokens;
+  }
+
+  /** Lets a call in or throws, from its metadata and connection alone. `isLoopback`: what its listener is bound to. */
+  admit(incoming: Incoming, listener: { readonly isLoopback: boolean }): Caller | Promise<Caller> {
+    const policy = ownValue(policies, incoming.method);
+    if (policy === undefined) {
+      throw new HodeiError("permission_denied", `nobody may call ${incoming.method}`);
+    }
+    if (policy.who === "anybody") return anybody;
+    if (policy.who === "agent") return this.#agent(incoming);
+    const check = (identity: Identity): Caller => {
+      if (!hasRole(identity, policy.least)) {
+        this.#options.onRefused("role");
+        throw new HodeiError("permission_denied", `this needs the role ${policy.least}`);
+      }
+      return { kind: "client", ...identity };
+    };
+    const identity = this.#identify(incoming, listener.isLoopback);
+    return identity instanceof Promise ? identity.then(check) : check(identity);
+  }
+
+  /** A token was made or revoked here: what is remembered of it is wrong from now on. */
+  forget(tokenId: string): void {
+    this.#hasTokens = true;
+    this.#generation++;
+    this.#remembered.delete(tokenId);
+  }
+
+  async #agent(incoming: Incoming): Promise<Caller> {
+    if (incoming.metadata.get("authorization").length > 0) this.#refuse("session");
+    const subject = await this.#options.admitAgent(incoming);
+    return { kind: "agent", subject, tenant: "", role: "viewer" };
+  }
+
+  #identify(incoming: Incoming, isLoopback: boolean): Identity | Promise<Identity> {
+    const { metadata } = incoming;
+    // An agent's credentials are no client's, also where everybody is let in.
+    if (agentKeys.some((key) => metadata.get(key).length > 0)) return this.#refuse("session");
+    const given = metadata.get("authorization");
+    if (given.length > 0) {
+      const text = given.length === 1 ? bearerOf(String(given[0])) : undefined;
+      return text === undefined ? this.#refuse("token") : this.#byToken(text);
+    }
+    const { subjects, adminTokenHash } = this.#options;
+    const subject = subjects && commonNameOf(incoming.authContext());
+    if (subjects !== undefined && subject !== undefined) {
+      const rights = ownValue(subjects, subject);
+      return rights === undefined ? this.#refuse("certificate") : { subject, ...rights };
+    }
+    const isConfigured = this.#hasTokens || adminTokenHash !== undefined || subjects !== undefined;
+    return isLoopback && !isConfigured ? anonymous : this.#refuse("none");
+  }
+
+  #byToken(text: string): Identity | Promise<Identity> {
+    const { adminTokenHash, now } = this.#options;
+    const hash = hashSecret(text);
+    if (adminTokenHash !== undefined && isSameHash(hash, adminTokenHash)) return firstAdmin;
+    const id = tokenPattern.exec(text)?.[1];
+    if (id === undefined) return this.#refuse("token");
+    const known = this.#remembered.get(id);
+    if (known !== undefined && known.until > now()) return this.#check(known, hash);
+    return this.#fetch(id).then((found) => this.#check(found, hash));
+  }
+
+  async #fetch(id: string): Promise<Remembered | undefined> {
+    const generation = this.#generation;
+    const found = await this.#options.store.findToken(id);
+    if (found === undefined) return undefined;
+    const known = { ...found, until: this.#options.now() + cacheLimits.ttlMs };
+    // A revocation that came while the store was read must not be undone by what was read before it.
+    if (generation === this.#generation) {
+      if (this.#remembered.size >= cacheLimits.tokens) this.#remembered.clear();
+      this.#remembered.set(id, known);
+    }
+    return known;
+  }
+
+  #check(known: Remembered | undefined, hash: Uint8Array): Identity {
+    if (known === undefined || !isSameHash(hash, known.secretHash)) return this.#refuse("token");
+    const { subject, tenant, role, expiresAt, revokedAt } = known.token;
+    const isExpired = expiresAt !== undefined && expiresAt <= this.#options.now();
+    if (isExpired || revokedAt !== undefined) return this.#refuse("token");
+    return { subject, tenant, role };
+  }
+
+  #refuse(kind: RefusedCredential): never {
+    this.#options.onRefused(kind);
+    throw new HodeiError("unauthenticated", "no valid credential", {
+      hint: "send `authorization: Bearer <token>`; an admin makes tokens with `hodei tokens create`",
+    });
+  }
+}
+
+/** `hodei_<id>_<secret>`. */
+const tokenPattern = /^hodei_([a-z0-9]{1,32})_[A-Za-z0-9_-]{43}$/;
+const agentKeys = ["hodei-worker-id", "hodei-session", "hodei-otp"] as const;
+const firstAdmin: Identity = { subject: "admin", tenant: "default", role: "admin" };
+const anonymous: Identity = { subject: "anonymous", tenant: "default", role: "admin" };
+const anybody: Caller = { kind: "anybody", subject: "", tenant: "", role: "viewer" };
+
+function bearerOf(header: string): string | undefined {
+  return /^bearer ([!-~]{16,512})$/i.exec(header)?.[1];
+}
+
+function commonNameOf(context: AuthContext): string | undefined {
+  const name: unknown = context.sslPeerCertificate?.subject.CN;
+  return typeof name === "string" ? name : undefined;
+}
+
+function ownValue<Value>(table: Readonly<Record<string, Value>>, key: string): Value | undefined {
+  return Object.hasOwn(table, key) ? table[key] : undefined;
+}

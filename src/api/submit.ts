@@ -1,0 +1,117 @@
+import { type ErrorCode, HodeiError } from "#error.ts";
+import type { Call } from "#rpc/edge.ts";
+import type {
+  SubmitJobRequest,
+  SubmitJobResponse,
+  SubmitResult,
+} from "#rpc/gen/hodei/v1/job_service.ts";
+import type { Scheduler } from "#scheduler/scheduler.ts";
+import type { JobStore, NewJob, SubmitOutcome } from "#store/store.ts";
+import { admitJob, type AdmissionOptions } from "./admission.ts";
+import type { Audit } from "./audit.ts";
+import type { Caller } from "./authenticate.ts";
+import { statusCodes, statusName } from "./status.ts";
+
+export interface SubmitterOptions extends AdmissionOptions {
+  readonly store: Pick<JobStore, "submitJobs">;
+  readonly scheduler: Pick<Scheduler, "jobsArrived">;
+  readonly audit: Audit;
+  readonly now: () => number;
+  /** Throws while no new jobs are taken. */
+  readonly checkOpen: () => void;
+  readonly onSubmitted: (count: number) => void;
+}
+
+export type Submit = (
+  requests: readonly SubmitJobRequest[],
+  call: Call<Caller>,
+) => Promise<SubmitResult[]>;
+
+/** Accepts jobs, each for itself; resolves once they are durable. */
+export function createSubmitter(options: SubmitterOptions): Submit {
+  const { store, scheduler, now } = options;
+  return async (requests, call) => {
+    options.checkOpen();
+    const at = now();
+    const admitted = requests.map((request) => admit(request, call, { ...options, now: at }));
+    const jobs = admitted.filter((job): job is NewJob => !(job instanceof HodeiError));
+    // The store and the scheduler hear of them in one turn, so that a claim for an idle worker shares the commit.
+    const stored = jobs.length === 0 ? [] : store.submitJobs(jobs, at);
+    if (jobs.length > 0) scheduler.jobsArrived(new Set(jobs.map((job) => job.classKey)));
+    const outcomes = await stored;
+    options.onSubmitted(outcomes.filter((outcome) => outcome.kind === "accepted").length);
+    let next = 0;
+    const results = admitted.map((job) => {
+      if (job instanceof HodeiError) return refused(job);
+      const outcome = outcomes[next++];
+      if (outcome === undefined) throw new Error("the store answered too few jobs");
+      return resultOf(outcome);
+    });
+    record(options.audit, call, results);
+    return results;
+  };
+}
+
+/** The job of a result, or the error that a call for one job ends with. */
+export function acceptedOf(result: SubmitResult | undefined): SubmitJobResponse {
+  if (result?.result === undefined) throw new Error("a job without a result");
+  if (result.result.$case === "accepted") return result.result.value;
+  const { code, message } = result.result.value;
+  const found = Object.entries(statusCodes).find(([, known]) => known === code);
+  throw new HodeiError((found?.[0] ?? "unavailable") as ErrorCode, message);
+}
+
+function admit(
+  request: SubmitJobRequest,
+  call: Call<Caller>,
+  options: AdmissionOptions & { readonly now: number },
+): NewJob | HodeiError {
+  try {
+    return admitJob(request, call, options);
+  } catch (error) {
+    if (error instanceof HodeiError) return error;
+    throw error;
+  }
+}
+
+/** The job's own record says who submitted it, in the same commit; so the answer need not wait for this one. */
+function record(audit: Audit, call: Call<Caller>, results: readonly SubmitResult[]): void {
+  audit.record(call, deedOf(results)).catch((error: unknown) => {
+    call.log.error({ err: error }, "an audit entry was not stored");
+  });
+}
+
+function resultOf(outcome: SubmitOutcome): SubmitResult {
+  switch (outcome.kind) {
+    case "accepted": {
+      const { id, version, alreadyExisted } = outcome;
+      const value: SubmitJobResponse = { jobId: id, version, alreadyExisted };
+      return { result: { $case: "accepted", value } };
+    }
+    case "conflict": {
+      const text = `idempotency_key: belongs to job ${outcome.id}, which has another spec`;
+      return refused(new HodeiError("already_exists", text));
+    }
+    case "quota": {
+      const text = `the tenant has ${outcome.queued} queued jobs, which is its limit`;
+      return refused(new HodeiError("resource_exhausted", text));
+    }
+  }
+}
+
+function refused(error: HodeiError): SubmitResult {
+  const value = { code: statusCodes[error.code], message: error.message };
+  return { result: { $case: "refused", value } };
+}
+
+function deedOf(results: readonly SubmitResult[]): { target: string; outcome: string } {
+  const ids: string[] = [];
+  let problem = "";
+  for (const { result } of results) {
+    if (result?.$case === "accepted") ids.push(result.value.jobId);
+    else if (result !== undefined) problem ||= statusName(result.value.code);
+  }
+  const first = ids[0] ?? "";
+  const target = ids.length > 1 ? `${first} and ${ids.length - 1} more` : first;
+  return { target, outcome: ids.length > 0 || problem === "" ? "OK" : problem };
+}

@@ -1,0 +1,207 @@
+import { type Command, Option } from "commander";
+import type { SubmitSpec } from "#client/client.ts";
+import { readAll, readFile } from "./console.ts";
+import { UsageError } from "./exit.ts";
+import { arg } from "./flag.ts";
+import type { Host } from "./host.ts";
+import {
+  type Pairs,
+  parseCount,
+  parseCpu,
+  parseDuration,
+  parseExitCodes,
+  parseFactor,
+  parseGpu,
+  parsePair,
+  parsePriority,
+  parseSize,
+} from "./parse.ts";
+
+/** The flags of `run` and `submit` that say what to run. */
+export interface SpecFlags {
+  readonly name?: string;
+  readonly script?: string;
+  readonly interpreter?: readonly string[];
+  readonly env?: Pairs;
+  readonly cwd?: string;
+  readonly stdin?: string;
+  readonly label?: Pairs;
+  readonly annotation?: Pairs;
+  readonly cpu?: number;
+  readonly memory?: number;
+  readonly disk?: number;
+  readonly gpu?: { readonly gpuCount: number; readonly gpuType: string };
+  readonly image?: string;
+  readonly priority?: number;
+  readonly queueTimeout?: number;
+  readonly timeout?: number;
+  readonly grace?: number;
+  readonly disconnectTolerance?: number;
+  readonly reschedule?: "after-loss" | "never";
+  readonly maxAttempts?: number;
+  readonly retryBackoff?: number;
+  readonly retryMaxBackoff?: number;
+  readonly retryMultiplier?: number;
+  readonly retryExitCodes?: readonly number[];
+  readonly retryLost?: boolean;
+  readonly provider?: string;
+  readonly preferProvider?: string;
+  readonly logTtl?: number;
+  readonly tenant?: string;
+  readonly idempotencyKey?: string;
+}
+
+/** Adds them to a command; every complaint about a value names its flag. */
+export function addSpecFlags(command: Command): Command {
+  const what = "What to run:";
+  const where = "Where to run it:";
+  const when = "When it ends and begins again:";
+  const flag = (group: string, usage: string, text: string): Option => {
+    const option = new Option(usage, text).helpGroup(group);
+    command.addOption(option);
+    return option;
+  };
+  const parsed = <Value>(option: Option, parse: (text: string, before?: Value) => Value): void => {
+    option.argParser(arg(parse));
+  };
+
+  flag(what, "--name <text>", "what people call the job");
+  flag(what, "--script <file>", "a script instead of a command; `-` reads standard input");
+  parsed(
+    flag(what, "--interpreter <word>", "what runs the script; may be repeated for its arguments"),
+    collect,
+  );
+  parsed(flag(what, "-e, --env <key=value>", "a variable; may be repeated"), parsePair);
+  flag(what, "-w, --cwd <path>", "where the process starts");
+  flag(what, "--stdin <file>", "its standard input; `-` passes ours on");
+  parsed(flag(what, "-l, --label <key=value>", "for selecting jobs; may be repeated"), parsePair);
+  parsed(flag(what, "--annotation <key=value>", "a note; may be repeated"), parsePair);
+
+  parsed(flag(where, "--cpu <count>", "processors: 0.5 or 500m"), parseCpu);
+  parsed(flag(where, "--memory <size>", "memory: 128Mi"), parseSize);
+  parsed(flag(where, "--disk <size>", "scratch disk: 1Gi"), parseSize);
+  parsed(flag(where, "--gpu <[type:]count>", "GPUs: 1 or a100:2"), parseGpu);
+  flag(where, "--image <name>", "container image that holds the agent");
+  flag(where, "--provider <name>", "run there and nowhere else");
+  flag(where, "--prefer-provider <name>", "run there if possible");
+  flag(where, "--tenant <name>", "submit for this tenant (admins)");
+
+  parsed(
+    flag(when, "-p, --priority <level>", "low, normal, high, critical or a number"),
+    parsePriority,
+  );
+  parsed(
+    flag(when, "--queue-timeout <duration>", "how long it may wait for a worker"),
+    parseDuration,
+  );
+  parsed(flag(when, "--timeout <duration>", "how long an attempt may run"), parseDuration);
+  parsed(flag(when, "--grace <duration>", "between the polite signal and the kill"), parseDuration);
+  parsed(
+    flag(when, "--disconnect-tolerance <duration>", "how long it may be without contact"),
+    parseDuration,
+  );
+  flag(when, "--reschedule <when>", "what follows a lost worker").choices(["after-loss", "never"]);
+  parsed(flag(when, "--max-attempts <count>", "all attempts together"), parseCount);
+  parsed(
+    flag(when, "--retry-backoff <duration>", "pause before the second attempt"),
+    parseDuration,
+  );
+  parsed(flag(when, "--retry-max-backoff <duration>", "longest pause"), parseDuration);
+  parsed(flag(when, "--retry-multiplier <factor>", "growth of the pause"), parseFactor);
+  parsed(
+    flag(when, "--retry-exit-codes <codes>", "exit codes worth another attempt: 1,75"),
+    parseExitCodes,
+  );
+  flag(when, "--retry-lost", "repeat an attempt that was lost although it may have run");
+  parsed(
+    flag(when, "--log-ttl <duration>", "how long its log is kept after its end"),
+    parseDuration,
+  );
+  flag(when, "--idempotency-key <key>", "with the same key the same job is answered");
+  return command;
+}
+
+/** The spec that the flags and the words behind them say. */
+export async function specOf(
+  flags: SpecFlags,
+  command: readonly string[],
+  host: Host,
+): Promise<SubmitSpec> {
+  if (command.length > 0 === (flags.script !== undefined)) {
+    throw new UsageError("give either a command (after --) or --script");
+  }
+  if (flags.script === "-" && flags.stdin === "-") {
+    throw new UsageError("--script and --stdin cannot both be `-`");
+  }
+  return {
+    name: flags.name,
+    command: flags.script === undefined ? command : undefined,
+    script: await scriptOf(flags, host),
+    env: flags.env,
+    workingDirectory: flags.cwd,
+    stdin: await contentOf(flags.stdin, "--stdin", host),
+    labels: flags.label,
+    annotations: flags.annotation,
+    resources: resourcesOf(flags),
+    image: flags.image,
+    priority: flags.priority,
+    queueTimeoutMs: flags.queueTimeout,
+    timeoutMs: flags.timeout,
+    cancelGraceMs: flags.grace,
+    disconnectToleranceMs: flags.disconnectTolerance,
+    reschedule: flags.reschedule === "after-loss" ? "after_loss" : flags.reschedule,
+    logTtlMs: flags.logTtl,
+    retry: retryOf(flags),
+    provider: providerOf(flags),
+  };
+}
+
+async function scriptOf(flags: SpecFlags, host: Host): Promise<SubmitSpec["script"]> {
+  const content = await contentOf(flags.script, "--script", host);
+  if (content === undefined) {
+    if (flags.interpreter !== undefined) throw new UsageError("--interpreter needs --script");
+    return undefined;
+  }
+  return { content: content.toString(), interpreter: flags.interpreter };
+}
+
+async function contentOf(
+  path: string | undefined,
+  flag: string,
+  host: Host,
+): Promise<Buffer | undefined> {
+  if (path === undefined) return undefined;
+  return path === "-" ? readAll(host.stdin) : readFile(path, flag);
+}
+
+function resourcesOf({ cpu, memory, disk, gpu }: SpecFlags): SubmitSpec["resources"] {
+  if (cpu === undefined && memory === undefined && disk === undefined && gpu === undefined) {
+    return undefined;
+  }
+  return { cpuMillis: cpu, memoryBytes: memory, diskBytes: disk, ...gpu };
+}
+
+function retryOf(flags: SpecFlags): SubmitSpec["retry"] {
+  const retry = {
+    initialBackoffMs: flags.retryBackoff,
+    maxBackoffMs: flags.retryMaxBackoff,
+    multiplier: flags.retryMultiplier,
+    retryableExitCodes: flags.retryExitCodes,
+    retryLost: flags.retryLost,
+  };
+  if (flags.maxAttempts !== undefined) return { maxAttempts: flags.maxAttempts, ...retry };
+  if (Object.values(retry).every((value) => value === undefined)) return undefined;
+  throw new UsageError("the --retry-… flags need --max-attempts");
+}
+
+function providerOf({ provider, preferProvider }: SpecFlags): SubmitSpec["provider"] {
+  if (provider !== undefined && preferProvider !== undefined) {
+    throw new UsageError("--provider and --prefer-provider exclude each other");
+  }
+  if (provider !== undefined) return { name: provider, isStrict: true };
+  return preferProvider;
+}
+
+function collect(word: string, before: readonly string[] = []): readonly string[] {
+  return [...before, word];
+}

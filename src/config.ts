@@ -1,0 +1,307 @@
+import { z } from "zod";
+import { HodeiError } from "#error.ts";
+import {
+  choice,
+  deepFreeze,
+  type DeepReadonly,
+  describe,
+  flag,
+  json,
+  text,
+  variableName,
+  warmPool,
+  whole,
+} from "./setting.ts";
+import { isTenantName, roles } from "#tenant/identity.ts";
+import type { LogLevel } from "#telemetry.ts";
+
+// Every setting is here once: its name (in the environment `HODEI_` and the name in capitals, in a file as it stands), its default, its bounds, its meaning.
+// The last word of a name is its unit.
+
+const second = 1_000;
+const minute = 60 * second;
+const hour = 60 * minute;
+const day = 24 * hour;
+
+const shape = {
+  listenAddress: text(
+    "127.0.0.1:50051",
+    "Where clients and agents connect, `host:port`; port 0 takes a free one",
+  ),
+  agentPort: whole(
+    { least: 0, most: 65_535, standard: 0 },
+    "Port of a listener for agents alone; 0: agents use the one of the clients",
+  ),
+  httpAddress: text("127.0.0.1:8080", "Where metrics and health answer over HTTP; empty: nowhere"),
+  serverAddress: text("", "What agents dial, `host:port`; empty: the address that was bound"),
+  dataDirectory: text("./hodei-data", "Where jobs and logs are kept"),
+  logLevel: choice(
+    {
+      values: ["trace", "debug", "info", "warn", "error", "fatal", "silent"] satisfies LogLevel[],
+      standard: "info",
+    },
+    "Least level of the server's own log",
+  ),
+  reflectionEnabled: flag(true, "Whether gRPC reflection answers"),
+
+  tlsCertFile: text("", "PEM file of the server's certificate; empty: plain text"),
+  tlsKeyFile: text("", "PEM file of the server's key"),
+  tlsCaFile: text(
+    "",
+    "PEM file of the authority that agents must find behind the server; empty: the certificate itself",
+  ),
+  tlsClientCaFile: text(
+    "",
+    "PEM file of the authority of clients' certificates; empty: none are asked for",
+  ),
+  tlsClientSubjects: json(
+    z.record(z.string().min(1), z.strictObject({ tenant: tenant(), role: z.enum(roles) })),
+    {},
+    'What clients with a certificate may do, by common name: `{"ci": {"tenant": "default", "role": "submitter"}}`',
+  ),
+  allowPlaintext: flag(false, "Whether plain text is allowed on other addresses than loopback"),
+  adminToken: text("", "Bearer token of the first admin, at least 16 characters"),
+  adminTokenFile: text("", "File with the bearer token of the first admin"),
+
+  maxConnections: whole(
+    { least: 1, most: 1_000_000, standard: 10_000 },
+    "Most connections per listener",
+  ),
+  maxStreamsPerConnection: whole(
+    { least: 1, most: 100_000, standard: 100 },
+    "Most concurrent calls on one connection",
+  ),
+  maxWatches: whole(
+    { least: 1, most: 1_000_000, standard: 10_000 },
+    "Most follows of logs and jobs at the same time",
+  ),
+  drainTimeoutMs: whole(
+    { least: 0, most: hour, standard: 10 * second },
+    "How long calls may go on when the server stops",
+  ),
+
+  renewIntervalMs: whole(
+    { least: 50, most: minute, standard: 5 * second },
+    "Time between two renewals of an agent",
+  ),
+  suspectAfterMs: whole(
+    { least: 100, most: hour, standard: 30 * second },
+    "Silence after which a worker is looked at",
+  ),
+  disconnectToleranceMs: whole(
+    { least: 100, most: 7 * day, standard: 10 * minute },
+    "How long an attempt may be without contact, unless its job says otherwise",
+  ),
+  disconnectGraceMs: whole(
+    { least: 0, most: hour, standard: 5 * second },
+    "What is added to the tolerance before an attempt is given up",
+  ),
+  startDeadlineMs: whole(
+    { least: 100, most: day, standard: 240 * second },
+    "How long a worker may take until it dials back",
+  ),
+  otpSlackMs: whole(
+    { least: 0, most: hour, standard: minute },
+    "How long a one-time token is good beyond the start deadline",
+  ),
+  assignDeadlineMs: whole(
+    { least: 100, most: day, standard: minute },
+    "How long an assigned attempt may take until its process runs",
+  ),
+  queueTimeoutMs: whole(
+    { least: 1, most: 365 * day, standard: day },
+    "How long a job may wait for a worker, unless it says otherwise",
+  ),
+  executionTimeoutMs: whole(
+    { least: 1, most: 365 * day, standard: hour },
+    "How long an attempt may run, unless its job says otherwise",
+  ),
+  cancelGraceMs: whole(
+    { least: 0, most: day, standard: 30 * second },
+    "Time between the polite signal and the kill, unless the job says otherwise",
+  ),
+  maxInfraRetries: whole(
+    { least: 0, most: 1_000, standard: 10 },
+    "Failures of the infrastructure that a job survives",
+  ),
+  sweepIntervalMs: whole(
+    { least: 10, most: minute, standard: second },
+    "Time between two looks at deadlines",
+  ),
+  provisionIntervalMs: whole(
+    { least: 10, most: minute, standard: second },
+    "Time between two looks at the demand for workers",
+  ),
+  reapIntervalMs: whole(
+    { least: 10, most: minute, standard: 10 * second },
+    "Time between two looks for leftovers at the providers",
+  ),
+
+  jobTtlMs: whole(
+    { least: minute, most: 3_650 * day, standard: 30 * day },
+    "How long a job is kept after its end",
+  ),
+  idempotencyTtlMs: whole(
+    { least: minute, most: 365 * day, standard: day },
+    "How long an idempotency key is kept",
+  ),
+  auditTtlMs: whole(
+    { least: minute, most: 3_650 * day, standard: 90 * day },
+    "How long an audit entry is kept",
+  ),
+  logTtlMs: whole(
+    { least: second, most: 3_650 * day, standard: 7 * day },
+    "How long a log is kept after the end of its attempt, unless the job says otherwise",
+  ),
+  logQuotaBytes: whole(
+    { least: 4_096, most: 2 ** 50, standard: 256 * 1024 * 1024 },
+    "Log bytes that one attempt may keep",
+  ),
+  logBatchBytes: whole(
+    { least: 1_024, most: 128 * 1024, standard: 64 * 1024 },
+    "Size at which an agent sends its log batch",
+  ),
+  logBatchDelayMs: whole(
+    { least: 1, most: minute, standard: 25 },
+    "Age at which an agent sends its log batch",
+  ),
+
+  tenantWeights: json(
+    z.record(tenant(), z.number().positive().max(1_000)),
+    {},
+    'Shares of tenants in the queue, 1 unless named: `{"ci": 3}`',
+  ),
+  maxQueuedJobsPerTenant: whole(
+    { least: 1, most: 100_000_000, standard: 1_000_000 },
+    "Most queued jobs of one tenant",
+  ),
+
+  processEnabled: flag(true, "Whether workers may be processes on this machine"),
+  processMaxWorkers: whole(
+    { least: 1, most: 10_000, standard: 16 },
+    "Most worker processes at the same time",
+  ),
+  workerSlots: whole(
+    { least: 1, most: 1_000, standard: 1 },
+    "Jobs that one worker runs at the same time",
+  ),
+  workerMaxJobs: whole(
+    { least: 0, most: 1_000_000, standard: 1 },
+    "Jobs that one worker runs in its life; 0: no limit",
+  ),
+  workerIdleTimeoutMs: whole(
+    { least: 100, most: 7 * day, standard: minute },
+    "How long a reusable worker may be idle",
+  ),
+  workerSameTenant: flag(true, "Whether a reused worker stays with its first tenant"),
+  warmPool: json(
+    warmPool,
+    [],
+    'Idle workers kept ready: `[{"count": 2}]`, with `image`, `cpuMillis`, `memoryBytes`, … of their class',
+  ),
+};
+
+const schema = z.strictObject(shape).superRefine((config, context) => {
+  const refuse = (path: keyof typeof shape, message: string): void => {
+    context.addIssue({ code: "custom", path: [path], message });
+  };
+  if ((config.tlsCertFile === "") !== (config.tlsKeyFile === "")) {
+    refuse(
+      config.tlsCertFile === "" ? "tlsCertFile" : "tlsKeyFile",
+      "certificate and key belong together",
+    );
+  }
+  if (config.tlsClientCaFile !== "" && config.tlsCertFile === "") {
+    refuse("tlsClientCaFile", "needs a certificate of the server");
+  }
+  if (config.adminToken !== "" && config.adminToken.length < 16) {
+    refuse("adminToken", "has to have at least 16 characters");
+  }
+  if (config.adminToken !== "" && config.adminTokenFile !== "") {
+    refuse("adminTokenFile", "cannot be given together with the token itself");
+  }
+  if (config.suspectAfterMs < 2 * config.renewIntervalMs) {
+    refuse("suspectAfterMs", "has to be at least twice the interval of renewals");
+  }
+});
+
+export type Config = DeepReadonly<z.output<typeof schema>>;
+
+/** Older or common names. */
+const aliases: Readonly<Record<string, (value: string) => readonly [keyof typeof shape, string]>> =
+  {
+    GRPC_PORT: (port) => ["listenAddress", `127.0.0.1:${port}`],
+    HODEI_GRPC_PORT: (port) => ["listenAddress", `127.0.0.1:${port}`],
+    SERVER_LOG_TTL_HOURS: (hours) => ["logTtlMs", String(Number(hours) * hour)],
+  };
+
+/** Variables of the agent, the command line and the tests, which are no settings of the server. */
+const others =
+  /^HODEI_(WORKER_ID|OTP_(FILE|TOKEN|FD)|CA_CERT_PATH|CLIENT_(CERT|KEY)_PATH|SERVER|TOKEN|TOKEN_FILE|CONFIG_FILE|OUTPUT|TEST\w*|K8S_TEST|REDIS_URL|SPOOL\w*|AGENT_\w*|CI_\w*)$/;
+
+export interface ParsedConfig {
+  readonly config: Config;
+  /** One line each about what was given and not understood. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * The settings from a JSON file and the environment, which wins. Error: `invalid_argument` with one line for each wrong variable, by name.
+ */
+export function parseConfig(
+  env: Readonly<Record<string, string | undefined>>,
+  fileText?: string,
+): ParsedConfig {
+  const given: Record<string, unknown> = fileText === undefined ? {} : readFile(fileText);
+  const warnings: string[] = [];
+  const names = new Map(Object.keys(shape).map((key) => [variableName(key), key]));
+  for (const [variable, alias] of Object.entries(aliases)) {
+    const value = env[variable];
+    if (value === undefined || value === "") continue;
+    const [key, text] = alias(value);
+    given[key] = text;
+  }
+  for (const [variable, value] of Object.entries(env)) {
+    if (value === undefined || !variable.startsWith("HODEI_") || variable in aliases) continue;
+    const key = names.get(variable);
+    if (key !== undefined) given[key] = value;
+    else if (!others.test(variable)) warnings.push(`${variable} is not a setting of this version`);
+  }
+  const parsed = schema.safeParse(given);
+  if (!parsed.success) {
+    throw new HodeiError("invalid_argument", parsed.error.issues.map(describe).join("\n"));
+  }
+  return { config: deepFreeze(parsed.data), warnings };
+}
+
+/** Every setting, for the README. */
+export function configTable(): {
+  readonly name: string;
+  readonly default: string;
+  readonly unit: string;
+  readonly description: string;
+}[] {
+  const defaults: Readonly<Record<string, unknown>> = schema.parse({});
+  return Object.entries(shape).map(([key, field]) => ({
+    name: variableName(key),
+    default: show(defaults[key]),
+    unit: /(?:Ms|Bytes)$/.exec(key)?.[0].toLowerCase() ?? "",
+    description: field.description ?? "",
+  }));
+}
+
+function show(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function readFile(fileText: string): Record<string, unknown> {
+  try {
+    return z.record(z.string(), z.unknown()).parse(JSON.parse(fileText));
+  } catch (cause) {
+    throw new HodeiError("invalid_argument", "HODEI_CONFIG_FILE: not a JSON object", { cause });
+  }
+}
+
+function tenant() {
+  return z.string().refine(isTenantName, "is not the name of a tenant");
+}

@@ -1,0 +1,181 @@
+import type { AttemptId, JobId } from "#job/id.ts";
+import type { Job } from "#job/job.ts";
+import type { AttemptStart } from "#store/store.ts";
+import { checkTime, runDeadline } from "./attempts-connect.ts";
+import { type Finishes, hasEnded } from "./attempts-finish.ts";
+import { endLog } from "./attempts-logs.ts";
+import { findHeld, type Ground, type Held, type Side } from "./attempts-side.ts";
+import type { Connection, ResultReport, StartReport, UsageReport } from "./scheduler.ts";
+
+export interface ConnectionParts {
+  readonly side: Side;
+  readonly epoch: number;
+  readonly hear: () => void;
+  readonly leave: (reason: string) => void;
+  readonly close: () => void;
+}
+
+/** What one Control stream says. What an attempt is not this worker's is fenced and changes nothing (DESIGN G8). */
+export class LiveConnection implements Connection {
+  readonly #ground: Ground;
+  readonly #finishes: Finishes;
+  readonly #parts: ConnectionParts;
+
+  constructor(ground: Ground, finishes: Finishes, parts: ConnectionParts) {
+    this.#ground = ground;
+    this.#finishes = finishes;
+    this.#parts = parts;
+  }
+
+  renew(usages: readonly UsageReport[]): void {
+    if (!this.#isNewest()) return;
+    this.#parts.hear();
+    for (const { attemptId, usage } of usages) {
+      const held = this.#parts.side.attempts.get(attemptId);
+      if (held !== undefined) held.peak = usage;
+    }
+  }
+
+  started(starts: readonly StartReport[]): Promise<void> | undefined {
+    if (!this.#isNewest()) return undefined;
+    const known: Known<StartReport>[] = [];
+    const unknown = this.#split(starts, known);
+    this.#start(known);
+    return unknown.length === 0 ? undefined : this.#look(unknown, (found) => this.#start(found));
+  }
+
+  finished(results: readonly ResultReport[]): Promise<void> | undefined {
+    if (!this.#isNewest()) return undefined;
+    const known: Known<ResultReport>[] = [];
+    const unknown = this.#split(results, known);
+    this.#finish(known);
+    return unknown.length === 0 ? undefined : this.#look(unknown, (found) => this.#finish(found));
+  }
+
+  goodbye(reason: string): void {
+    if (this.#isNewest()) this.#parts.leave(reason);
+  }
+
+  closed(): void {
+    this.#parts.close();
+  }
+
+  /** What an older connection still has to say was, or will be, said again on the newer one. */
+  #isNewest(): boolean {
+    return this.#parts.side.epoch === this.#parts.epoch;
+  }
+
+  #split<Report extends AttemptReport>(
+    reports: readonly Report[],
+    known: Known<Report>[],
+  ): readonly Report[] {
+    const { attempts } = this.#parts.side;
+    const unknown: Report[] = [];
+    for (const report of reports) {
+      const held = attempts.get(report.attemptId);
+      if (held === undefined || held.jobId !== report.jobId) unknown.push(report);
+      else known.push({ held, report });
+    }
+    return unknown;
+  }
+
+  /** Asks the store about attempts that are not in memory. */
+  async #look<Report extends AttemptReport>(
+    reports: readonly Report[],
+    step: (found: Known<Report>[]) => void,
+  ): Promise<void> {
+    const { side } = this.#parts;
+    for (const report of reports) {
+      const job = await this.#ground.store.findJob(report.jobId);
+      if (!this.#isNewest()) return;
+      const held = job && findHeld(side, job, report.attemptId);
+      if (held !== undefined) step([{ held, report }]);
+      else this.#refuse(report, job);
+    }
+  }
+
+  #refuse(report: AttemptReport, job: Job | undefined): void {
+    const { side } = this.#parts;
+    if (!isResult(report)) return this.#fence(report.attemptId);
+    if (hasEnded(job, side.id, report.attemptId)) return this.#finishes.repeat(side, job, report);
+    this.#ground.count("fenced");
+    side.link?.acknowledge(report.attemptId, "fenced");
+  }
+
+  #fence(attemptId: AttemptId): void {
+    this.#ground.count("fenced");
+    this.#parts.side.attempts.delete(attemptId);
+    this.#parts.side.link?.fence(attemptId);
+  }
+
+  #start(starts: readonly Known<StartReport>[]): void {
+    const { store, watch, log, now } = this.#ground;
+    const fresh = starts.filter(({ held }) => held.phase === "assigned");
+    if (fresh.length === 0) return;
+    const steps = fresh.map(({ held, report }): AttemptStart => {
+      const { jobId, attemptId } = held;
+      held.phase = "running";
+      held.checkAt = checkTime(this.#ground, held, true);
+      const deadline = runDeadline(this.#ground, held);
+      return { jobId, attemptId, startedAt: report.startedAt, deadline };
+    });
+    store
+      .startAttempts(steps, now())
+      .then((answers) => {
+        answers.forEach((answer, index) => {
+          const step = steps[index];
+          if (answer === "fenced" && step !== undefined) this.#fence(step.attemptId);
+        });
+        watch.touch(steps.map(({ jobId }) => jobId));
+      })
+      .catch((error: unknown) => {
+        log.error({ err: error, attempts: steps.length }, "starts were not stored");
+        for (const { held } of fresh) if (held.phase === "running") held.phase = "assigned";
+        this.#parts.side.link?.close("unavailable");
+      });
+  }
+
+  #finish(results: readonly Known<ResultReport>[]): void {
+    for (const { held, report } of results) {
+      // A repeat of one that is under way is answered together with it.
+      if (held.phase === "waiting" || held.phase === "storing") continue;
+      const { outcome } = report;
+      const whole = outcome.peak === undefined ? { ...outcome, peak: held.peak } : outcome;
+      if (report.lastLogBatch === 0 && held.logBatch === 0) {
+        this.#finishes.report(this.#parts.side, held, whole);
+      } else this.#finishAfterLog(held, { ...report, outcome: whole });
+    }
+  }
+
+  #finishAfterLog(held: Held, report: ResultReport): void {
+    const { side } = this.#parts;
+    const { log } = this.#ground;
+    held.phase = "waiting";
+    endLog(this.#ground, { side, held }, report.lastLogBatch)
+      .then((isEnded) => {
+        // Lost or fenced by another hand while it waited: what came of it is stored already, and a repeat is answered from there.
+        if (side.attempts.get(held.attemptId) !== held) return;
+        if (isEnded) this.#finishes.report(side, held, report.outcome);
+        else held.phase = "running";
+      })
+      .catch((error: unknown) => {
+        log.error({ attemptId: held.attemptId, err: error }, "log was not ended");
+        held.phase = "running";
+        side.link?.close("unavailable");
+      });
+  }
+}
+
+interface AttemptReport {
+  readonly attemptId: AttemptId;
+  readonly jobId: JobId;
+}
+
+interface Known<Report> {
+  readonly held: Held;
+  readonly report: Report;
+}
+
+function isResult(report: AttemptReport | ResultReport): report is ResultReport {
+  return "outcome" in report;
+}

@@ -1,0 +1,69 @@
+import { HodeiError } from "#error.ts";
+import type { AttemptId } from "#job/id.ts";
+import type { Ground, Held, Side } from "./attempts-side.ts";
+import type { AttemptBatch } from "./scheduler.ts";
+
+/** Stores a batch of an attempt that is held, and tells who waits for it. */
+export async function appendHeld(
+  ground: Ground,
+  held: Held,
+  batch: AttemptBatch,
+): Promise<"ok" | "fenced"> {
+  try {
+    await ground.logStore.append(held.attemptId, batch);
+  } catch (error) {
+    if (error instanceof HodeiError && error.code === "aborted") return "fenced";
+    throw error;
+  }
+  held.logBatch = Math.max(held.logBatch ?? 0, batch.number);
+  held.onLog?.();
+  return "ok";
+}
+
+/**
+ * Ends the log of an attempt whose agent says that `lastLogBatch` was its last: as soon as that one is durable, or after a bounded wait with a gap
+ * (DESIGN G22). False when the connection went away meanwhile: the agent will send its result again.
+ */
+export async function endLog(
+  ground: Ground,
+  { side, held }: { readonly side: Side; readonly held: Held },
+  lastLogBatch: number,
+): Promise<boolean> {
+  const { logStore, limits, readSpec, now } = ground;
+  held.logBatch ??= (await logStore.findLog(held.attemptId))?.batch ?? 0;
+  const isWhole = await hasBatch(held, lastLogBatch, { side, waitMs: limits.logWaitMs });
+  if (isWhole === undefined) return false;
+  if (!isWhole) ground.count("log_lost");
+  if (isWhole && held.logBatch === 0) return true;
+  const expiresAt = now() + held.readSpec(readSpec).logTtlMs;
+  await logStore.end(held.attemptId, isWhole ? { expiresAt } : { expiresAt, missing: "lost" });
+  return true;
+}
+
+/** Ends the log of an attempt whose agent is not heard any more. */
+export async function loseLog(ground: Ground, attemptId: AttemptId, ttlMs: number): Promise<void> {
+  ground.count("log_lost");
+  await ground.logStore.end(attemptId, { expiresAt: ground.now() + ttlMs, missing: "lost" });
+}
+
+/** Whether the batch became durable in time; undefined when the connection went away before that. */
+async function hasBatch(
+  held: Held,
+  batch: number,
+  { side, waitMs }: { readonly side: Side; readonly waitMs: number },
+): Promise<boolean | undefined> {
+  if ((held.logBatch ?? 0) >= batch) return true;
+  const { epoch } = side;
+  const { promise, resolve } = Promise.withResolvers<boolean | undefined>();
+  const late = setTimeout(() => resolve(false), waitMs);
+  const look = (): void => {
+    if ((held.logBatch ?? 0) >= batch) resolve(true);
+    else if (side.epoch !== epoch) resolve(undefined);
+  };
+  held.onLog = look;
+  look();
+  const answer = await promise;
+  clearTimeout(late);
+  if (held.onLog === look) held.onLog = undefined;
+  return answer;
+}

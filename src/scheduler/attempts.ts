@@ -1,0 +1,296 @@
+import { type Loop, every } from "#every.ts";
+import type { Failure } from "#job/failure.ts";
+import type { AttemptId, WorkerId } from "#job/id.ts";
+import type { Job } from "#job/job.ts";
+import type { LogStore } from "#logstore/logstore.ts";
+import type { Store } from "#store/store.ts";
+import type { Logger } from "#telemetry.ts";
+import { type Worker, takesAttempts } from "#worker/worker.ts";
+import { readCurrent, loseJobs, reconcile } from "./attempts-connect.ts";
+import { LiveConnection } from "./attempts-connection.ts";
+import { Finishes } from "./attempts-finish.ts";
+import { appendHeld } from "./attempts-logs.ts";
+import { checkHeld, noteWorker } from "./attempts-rounds.ts";
+import {
+  type AttemptCount,
+  type AttemptLimits,
+  attemptLimits,
+  findHeld,
+  type Ground,
+  Side,
+} from "./attempts-side.ts";
+import { Dispatch } from "./dispatch.ts";
+import { Leases } from "./leases.ts";
+import type {
+  AttemptBatch,
+  Attempts,
+  Connection,
+  JobWatch,
+  WorkerHello,
+  WorkerLink,
+} from "./scheduler.ts";
+
+export interface AttemptsOptions {
+  readonly store: Store;
+  readonly logStore: LogStore;
+  readonly watch: JobWatch;
+  readonly readSpec: Ground["readSpec"];
+  readonly log: Logger;
+  readonly limits?: Partial<AttemptLimits>;
+  readonly count?: (what: AttemptCount) => void;
+  /** A worker has said that it leaves, and is stopping in the store. */
+  readonly onLeave?: (id: WorkerId) => void;
+  /** Wall clock, in milliseconds since 1970. */
+  readonly now?: () => number;
+  /** A clock that never jumps, in milliseconds. */
+  readonly monotonic?: () => number;
+  /** From 0 (inclusive) to 1 (exclusive). */
+  readonly random?: () => number;
+}
+
+/** Starts to hand out jobs to the workers that connect, and to judge their silence. Disposing closes their connections; what runs goes on. */
+export function startAttempts(options: AttemptsOptions): Attempts {
+  return new RunningAttempts(options);
+}
+
+class RunningAttempts implements Attempts {
+  readonly #ground: Ground;
+  readonly #dispatch: Dispatch;
+  readonly #finishes: Finishes;
+  readonly #leases: Leases;
+  readonly #sides = new Map<WorkerId, Side>();
+  readonly #onLeave: (id: WorkerId) => void;
+  readonly #loop: Loop;
+  #hasBooted = false;
+  #epochs = 0;
+
+  constructor(options: AttemptsOptions) {
+    const limits = { ...attemptLimits, ...options.limits };
+    const { store, logStore, watch, readSpec, log } = options;
+    const { now = Date.now, random = Math.random, count = () => undefined } = options;
+    const monotonic = options.monotonic ?? (() => performance.now());
+    this.#ground = { store, logStore, watch, readSpec, log, now, random, count, limits };
+    this.#dispatch = new Dispatch(this.#ground);
+    this.#finishes = new Finishes(this.#ground, this.#dispatch);
+    const roundMs = Math.min(3_000, Math.max(10, limits.suspectMs / 10));
+    this.#leases = new Leases({ suspectMs: limits.suspectMs, roundMs, monotonic });
+    this.#onLeave = options.onLeave ?? (() => undefined);
+    const onError = (error: unknown): void => log.warn({ err: error }, "lease round failed");
+    this.#loop = every({ intervalMs: roundMs, onError }, async () => this.#round());
+  }
+
+  async connect(worker: Worker, hello: WorkerHello, link: WorkerLink): Promise<Connection> {
+    const side = this.#sideOf(worker.id, worker.classKey);
+    const epoch = ++this.#epochs;
+    const older = side.link ?? side.opening;
+    if (older !== undefined) {
+      this.#ground.count("replaced");
+      older.close("replaced");
+    }
+    this.#detach(side, epoch);
+    side.opening = link;
+    side.isDrained = false;
+    this.#hear(worker.id);
+    const connection = new LiveConnection(this.#ground, this.#finishes, {
+      side,
+      epoch,
+      hear: () => this.#hear(worker.id),
+      leave: (reason) => this.#leave(side, reason),
+      close: () => this.#close(side, epoch),
+    });
+    // What was claimed for the older connection must be in the store before it is compared with what the agent holds.
+    await side.claims;
+    const slots = Math.max(1, Math.min(hello.slots, worker.slots, this.#ground.limits.maxSlots));
+    const said = this.#ground.store.recordHello(worker.id, { slots, hostname: hello.hostname });
+    const [known] = await Promise.all([this.#ground.store.findWorker(worker.id), said]);
+    const jobs = known === undefined ? [] : await readCurrent(this.#ground, known);
+    if (side.epoch !== epoch) return connection;
+    if (known === undefined || known.state === "ended") {
+      this.forgetWorker(worker.id);
+      link.close("over");
+      return connection;
+    }
+    const { lost } = reconcile(this.#ground, side, { hello, jobs, link });
+    side.slots = slots;
+    side.jobsLeft = known.maxJobs - known.attempts;
+    side.takesWork = takesAttempts(known.state) && !side.isDrained;
+    side.link = link;
+    side.opening = undefined;
+    if (!side.takesWork) link.drain(known.reason);
+    this.#dispatch.enlist(side);
+    void this.#dispatch.claim(side);
+    if (lost.length > 0) {
+      const failure = forgotten(worker);
+      loseJobs(this.#ground, this.#finishes, { side, jobs: lost, failure }).catch((error) => {
+        this.#ground.log.error({ workerId: worker.id, err: error }, "attempts were not ended");
+      });
+    }
+    return connection;
+  }
+
+  isConnected(id: WorkerId): boolean {
+    return this.#sides.get(id)?.link !== undefined;
+  }
+
+  wake(classKeys: ReadonlySet<string>): void {
+    for (const classKey of classKeys) this.#dispatch.wake(classKey);
+  }
+
+  signalCancel(job: Job, reason: string): void {
+    const attempt = job.attempts.at(-1);
+    const side = attempt && this.#sides.get(attempt.workerId);
+    const link = side?.link ?? side?.opening;
+    if (attempt === undefined || link === undefined) return;
+    link.cancel(attempt.id, this.#ground.readSpec(job.spec).cancelGraceMs, reason);
+  }
+
+  signalDrain(id: WorkerId, reason: string): void {
+    const side = this.#sides.get(id);
+    if (side === undefined) return;
+    side.takesWork = false;
+    side.isDrained = true;
+    (side.link ?? side.opening)?.drain(reason);
+  }
+
+  fenceAttempt(workerId: WorkerId, attemptId: AttemptId): void {
+    const side = this.#sides.get(workerId);
+    if (side === undefined) return;
+    const held = side.attempts.get(attemptId);
+    if (held?.phase === "storing") return;
+    side.attempts.delete(attemptId);
+    this.#ground.count("fenced");
+    (side.link ?? side.opening)?.fence(attemptId);
+    void this.#dispatch.claim(side);
+  }
+
+  async loseWorker(worker: Worker, failure: Failure): Promise<void> {
+    const side = this.#sides.get(worker.id);
+    if (side !== undefined) {
+      // It may be given nothing; should it be alive after all, it connects again and is told what it lost.
+      (side.link ?? side.opening)?.close("unavailable");
+      this.#detach(side, ++this.#epochs);
+    }
+    const jobs = await readCurrent(this.#ground, worker);
+    await loseJobs(this.#ground, this.#finishes, { side, jobs, failure });
+  }
+
+  forgetWorker(id: WorkerId): void {
+    this.#leases.forget(id);
+    const side = this.#sides.get(id);
+    if (side === undefined) return;
+    (side.link ?? side.opening)?.close("over");
+    this.#sides.delete(id);
+    this.#detach(side, ++this.#epochs);
+  }
+
+  async appendLog(workerId: WorkerId, batch: AttemptBatch): Promise<"ok" | "fenced"> {
+    const side = this.#sides.get(workerId);
+    const known = side?.attempts.get(batch.attemptId);
+    if (known !== undefined && known.jobId === batch.jobId) {
+      return appendHeld(this.#ground, known, batch);
+    }
+    // A Logs stream may come before the Control stream, whose Hello fills the side.
+    const job = await this.#ground.store.findJob(batch.jobId);
+    const found = job && findHeld(this.#sideOf(workerId, job.classKey), job, batch.attemptId);
+    if (found !== undefined) return appendHeld(this.#ground, found, batch);
+    this.#ground.count("fenced");
+    return "fenced";
+  }
+
+  listSilent(): readonly { readonly workerId: WorkerId; readonly silentMs: number }[] {
+    return this.#leases.listSilent();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#loop[Symbol.asyncDispose]();
+    this.#finishes.stop();
+    for (const side of this.#sides.values()) {
+      side.takesWork = false;
+      (side.link ?? side.opening)?.close("unavailable");
+      this.#detach(side, ++this.#epochs);
+    }
+    this.#sides.clear();
+  }
+
+  #sideOf(id: WorkerId, classKey: string): Side {
+    const known = this.#sides.get(id);
+    if (known !== undefined) return known;
+    const side = new Side(id, classKey);
+    this.#sides.set(id, side);
+    return side;
+  }
+
+  #close(side: Side, epoch: number): void {
+    if (side.epoch !== epoch) return;
+    this.#detach(side, ++this.#epochs);
+    // Attempts, and what a claim under way may still bring, are kept for the next connection.
+    const isEmpty = side.attempts.size === 0 && side.claiming === 0;
+    if (isEmpty && this.#sides.get(side.id) === side) this.#sides.delete(side.id);
+  }
+
+  #detach(side: Side, epoch: number): void {
+    side.epoch = epoch;
+    if (side.link !== undefined) this.#dispatch.dismiss(side);
+    side.link = undefined;
+    side.opening = undefined;
+    for (const held of side.attempts.values()) held.onLog?.();
+  }
+
+  #hear(id: WorkerId): void {
+    if (this.#leases.hear(id)) this.#note(id, "the worker is back");
+  }
+
+  #note(id: WorkerId, message: string): void {
+    noteWorker(this.#ground, id, message).catch((error: unknown) => {
+      this.#ground.log.warn({ workerId: id, err: error }, "stage was not stored");
+    });
+  }
+
+  #leave(side: Side, reason: string): void {
+    const { store, log, now } = this.#ground;
+    side.takesWork = false;
+    log.info({ workerId: side.id, reason }, "worker leaves");
+    store
+      .stopWorker(side.id, { reason: `the agent left: ${reason.slice(0, 1_000)}` }, now())
+      .then(() => this.#onLeave(side.id))
+      .catch((error: unknown) => log.warn({ workerId: side.id, err: error }, "leave not stored"));
+  }
+
+  /** Starts from the store and the clock each time, so that a round that fails costs nothing. */
+  async #round(): Promise<void> {
+    const { store, count, log } = this.#ground;
+    if (!this.#hasBooted) {
+      // Everybody gets the whole tolerance from here on (DESIGN G10).
+      for (const { id, state } of await store.listLiveWorkers()) {
+        if (state === "ready" || state === "draining") this.#leases.expect(id);
+      }
+      this.#hasBooted = true;
+    }
+    for (const workerId of this.#leases.round()) {
+      count("suspect");
+      log.warn({ workerId }, "worker is silent");
+      this.#note(workerId, "the worker is silent");
+    }
+    for (const { workerId } of this.#leases.listSilent()) {
+      const worker = await store.findWorker(workerId);
+      if (worker === undefined || worker.state === "ended") this.forgetWorker(workerId);
+    }
+    for (const side of this.#sides.values()) {
+      for (const attemptId of await checkHeld(this.#ground, side)) {
+        this.fenceAttempt(side.id, attemptId);
+      }
+    }
+    this.#dispatch.wakeAll();
+  }
+}
+
+function forgotten(worker: Worker): Failure {
+  return {
+    stage: "running",
+    cause: "worker_died",
+    blame: "system",
+    message: `the agent of worker ${worker.id} came back without the attempt`,
+    userCodeMayHaveRun: true,
+    evidence: { worker: worker.id, provider: worker.provider, hostname: worker.hostname },
+  };
+}

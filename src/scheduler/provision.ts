@@ -1,0 +1,235 @@
+import type { Failure } from "#job/failure.ts";
+import { type WorkerId, workerIdOf } from "#job/id.ts";
+import { type Provider, StartError, type StartedWorker } from "#provider/provider.ts";
+import type { NewWorker } from "#store/store.ts";
+import { parseClassKey } from "#worker/class.ts";
+import { createSecret, hashSecret } from "#worker/secret.ts";
+import type { Worker } from "#worker/worker.ts";
+import { place, type Plan, type Placement, type WarmWish } from "./place.ts";
+import { createIdle } from "./provision-idle.ts";
+import { createNotes } from "./provision-notes.ts";
+import type { WorkerEnds } from "./reap-end.ts";
+import { noteStage, type Parts, textOf } from "./start-parts.ts";
+import type { Strategy } from "./strategy.ts";
+import { createTasks } from "./tasks.ts";
+
+export interface ProvisionOptions {
+  readonly ends: WorkerEnds;
+  readonly strategy: Strategy;
+  readonly warm: readonly WarmWish[];
+  readonly weightOf: (tenant: string) => number;
+  readonly serverAddress: () => string;
+  readonly serverCa: string | undefined;
+  /** Gives numbers for new workers. */
+  readonly nextNumber: (now: number) => number;
+  /** Something was marked for removal, or room for another start came free. */
+  readonly changed: () => void;
+}
+
+/** Starts the workers that demand and the warm pool need, and lets go those that nobody needs. */
+export interface Provision extends AsyncDisposable {
+  /** Decides once; the starts go on behind it. */
+  round(): Promise<Plan>;
+  /** Whether this server is starting that worker now. */
+  isStarting(id: WorkerId): boolean;
+  /** Resolves when no start is under way. */
+  settled(): Promise<void>;
+}
+
+interface Launch {
+  readonly record: NewWorker;
+  readonly otp: string;
+  readonly provider: Provider;
+  readonly reason: string;
+}
+
+export function createProvision(parts: Parts, options: ProvisionOptions): Provision {
+  const { store, limits, reuse, now } = parts;
+  const starts = createTasks({
+    limit: limits.maxConcurrentStarts,
+    log: parts.log,
+    failure: "cannot start a worker",
+  });
+  const idle = createIdle(parts, options.ends);
+  const notes = createNotes(parts);
+  let turn = 0;
+
+  return {
+    async round() {
+      const [demand, workers] = await Promise.all([
+        store.readDemand(now()),
+        store.listLiveWorkers(),
+      ]);
+      praiseProviders(parts, workers);
+      const plan = place({
+        now: now(),
+        demand,
+        workers,
+        providers: parts.providers.view(),
+        warm: options.warm,
+        strategy: options.strategy,
+        turn,
+        limits: {
+          maxPlans: starts.room,
+          slots: reuse.slots,
+          maxJobs: reuse.maxJobs,
+          bindsTenant: reuse.sameTenantOnly && reuse.maxJobs > 1,
+          weightOf: options.weightOf,
+        },
+      });
+      const launches = plan.placements.flatMap((placement) =>
+        Array.from({ length: placement.count }, () => prepare(parts, options, placement)),
+      );
+      turn += launches.length;
+      if (launches.length > 0) {
+        const planned = await planWorkers(parts, launches);
+        // Given to the store before the starts, so that the history keeps its order; waited for beside them.
+        const told = tellJobs(parts, planned);
+        for (const { worker, launch } of planned) {
+          starts.run(worker.id, async (signal) => {
+            await startWorker(parts, options, { worker, launch, signal });
+            options.changed();
+          });
+        }
+        await told;
+      }
+      if (await idle.letGo(plan, workers)) options.changed();
+      await notes.write(plan.unplaced);
+      return plan;
+    },
+    isStarting: (id) => starts.has(id),
+    settled: () => starts.settled(),
+    [Symbol.asyncDispose]: () => starts[Symbol.asyncDispose](),
+  };
+}
+
+/** Starts went well whose workers got work, or have stayed for a while. */
+function praiseProviders(parts: Parts, workers: readonly Worker[]): void {
+  const paused = new Set(
+    parts.providers
+      .view()
+      .flatMap(({ name, pauses }) => [...pauses.keys()].map((classKey) => `${name}\n${classKey}`)),
+  );
+  if (paused.size === 0) return;
+  const settledBefore = parts.now() - parts.limits.suspectMs;
+  for (const worker of workers) {
+    const isWell =
+      worker.state === "ready" &&
+      (worker.attempts > 0 || (worker.readyAt ?? Infinity) < settledBefore);
+    if (isWell && paused.has(`${worker.provider}\n${worker.classKey}`)) {
+      parts.providers.startSucceeded(worker);
+    }
+  }
+}
+
+function prepare(parts: Parts, options: ProvisionOptions, placement: Placement): Launch {
+  const { limits, reuse } = parts;
+  const provider = parts.providers.find(placement.provider);
+  if (provider === undefined) throw new Error(`no provider is called ${placement.provider}`);
+  const now = parts.now();
+  const id = workerIdOf(options.nextNumber(now));
+  const otp = createSecret();
+  const startDeadline = now + limits.startDeadlineMs;
+  return {
+    otp,
+    provider,
+    reason: placement.verdicts.find((verdict) => verdict.provider === provider.name)?.reason ?? "",
+    record: {
+      id,
+      provider: provider.name,
+      classKey: placement.classKey,
+      tenant: placement.tenant,
+      resourceName: provider.resourceName(id),
+      otpHash: hashSecret(otp),
+      otpExpiresAt: startDeadline + limits.otpSlackMs,
+      startDeadline,
+      slots: reuse.slots,
+      maxJobs: reuse.maxJobs,
+      isWarm: placement.isWarm,
+    },
+  };
+}
+
+interface Planned {
+  readonly worker: Worker;
+  readonly launch: Launch;
+}
+
+/** Stores the intents, before any provider is asked. */
+async function planWorkers(parts: Parts, launches: readonly Launch[]): Promise<readonly Planned[]> {
+  const byId = new Map<WorkerId, Launch>(launches.map((launch) => [launch.record.id, launch]));
+  const records = launches.map((launch) => launch.record);
+  const workers = await parts.store.planWorkers(records, parts.now());
+  for (const { provider } of records) parts.metrics?.workersPlanned(provider, 1);
+  return workers.flatMap((worker) => {
+    const launch = byId.get(worker.id);
+    return launch === undefined ? [] : [{ worker, launch }];
+  });
+}
+
+async function tellJobs(parts: Parts, planned: readonly Planned[]): Promise<void> {
+  const stages = planned.flatMap(({ worker, launch }) => {
+    const { forJob: jobId, id: workerId } = worker;
+    if (jobId === undefined) return [];
+    const { name } = launch.provider;
+    return [
+      { jobId, workerId, stage: "selecting" as const, message: `chose ${name}: ${launch.reason}` },
+      { jobId, workerId, stage: "creating" as const, message: `starts worker ${workerId}` },
+    ];
+  });
+  if (stages.length === 0) return;
+  await parts.store.recordStages(stages, parts.now());
+  parts.watch.touch(new Set(stages.map((stage) => stage.jobId)));
+}
+
+async function startWorker(
+  parts: Parts,
+  options: ProvisionOptions,
+  start: Planned & { readonly signal: AbortSignal },
+): Promise<void> {
+  const { worker, launch, signal } = start;
+  const { record, provider } = launch;
+  const leftMs = Math.max(1, record.startDeadline - parts.now());
+  let started: StartedWorker;
+  try {
+    started = await provider.startWorker(
+      {
+        workerId: worker.id,
+        workerClass: parseClassKey(worker.classKey),
+        tenant: worker.tenant,
+        otp: launch.otp,
+        serverAddress: options.serverAddress(),
+        serverCa: options.serverCa,
+        slots: record.slots,
+        disconnectToleranceMs: parts.limits.disconnectToleranceMs,
+      },
+      AbortSignal.any([signal, AbortSignal.timeout(leftMs)]),
+    );
+  } catch (error) {
+    // When this server stops, the next one finds the intent and cleans up.
+    if (signal.aborted) return;
+    if (error instanceof StartError) {
+      parts.log.warn({ workerId: worker.id, provider: provider.name, err: error }, "start failed");
+      await options.ends.end(worker.id, error.failure);
+      return;
+    }
+    const failure = unknownOutcome(worker, error);
+    parts.log.warn({ workerId: worker.id, provider: provider.name, err: error }, failure.message);
+    await options.ends.stop(worker.id, failure.message, failure);
+    return;
+  }
+  await parts.store.recordCreated(worker.id, started.uid, parts.now());
+  const message = `worker ${worker.id} was created and is to call back`;
+  await noteStage(parts, worker, { stage: "connecting", message });
+}
+
+function unknownOutcome(worker: Worker, error: unknown): Failure {
+  return {
+    stage: "creating",
+    cause: "start_failed",
+    blame: "provider",
+    message: `it is unknown whether worker ${worker.id} was started`,
+    userCodeMayHaveRun: false,
+    evidence: { provider: worker.provider, resource: worker.resourceName, error: textOf(error) },
+  };
+}

@@ -1,0 +1,112 @@
+import type { Failure } from "#job/failure.ts";
+import type { WorkerId } from "#job/id.ts";
+import type { Worker } from "#worker/worker.ts";
+import type { Parts } from "./start-parts.ts";
+
+/** The ways in which workers end, the same for every loop. */
+export interface WorkerEnds {
+  /** Remembers the cause that is known so far, for the end that may come of it. */
+  blame(id: WorkerId, failure: Failure): void;
+  blameOf(id: WorkerId): Failure | undefined;
+  /** Marks the worker for removal; the reap loop stops it and confirms its end. A cause that is known already stays. */
+  stop(id: WorkerId, reason: string, failure?: Failure): Promise<void>;
+  /** The worker is certainly gone: ends its attempts, its record, and the job that waited for it if that makes no sense any more. */
+  end(id: WorkerId, failure?: Failure): Promise<void>;
+  /** Forgets the causes of workers that are over. */
+  keepOnly(live: ReadonlySet<WorkerId>): void;
+}
+
+/** `ended` is called after each end, since an end frees room. */
+export function createWorkerEnds(parts: Parts, ended: () => void): WorkerEnds {
+  const { store, now, limits } = parts;
+  const causes = new Map<WorkerId, Failure>();
+  const ending = new Map<WorkerId, Promise<void>>();
+  const end = async (id: WorkerId, given: Failure | undefined): Promise<void> => {
+    const found = await store.findWorker(id);
+    if (found === undefined || found.state === "ended") return;
+    const failure = given ?? causes.get(id);
+    const reason = failure?.message ?? "it is gone";
+    // So that it is given nothing more while its attempts end.
+    const worker = found.state === "ready" ? await store.stopWorker(id, { reason }, now()) : found;
+    if (worker.jobs.length > 0) {
+      await parts.attempts.loseWorker(worker, failure ?? stopped(worker));
+    }
+    const expiresAt = now() + limits.workerTtlMs;
+    await store.endWorker(id, { failure, expiresAt }, now());
+    parts.attempts.forgetWorker(id);
+    causes.delete(id);
+    parts.metrics?.workerEnded(worker.provider);
+    parts.log.info(
+      { workerId: id, provider: worker.provider, cause: failure?.cause },
+      "worker ended",
+    );
+    if (failure !== undefined && worker.attempts === 0) await startFailed(parts, worker, failure);
+    ended();
+  };
+  return {
+    blame: (id, failure) => void causes.set(id, failure),
+    blameOf: (id) => causes.get(id),
+    async stop(id, reason, failure) {
+      if (failure !== undefined && !causes.has(id)) causes.set(id, failure);
+      await store.stopWorker(id, { reason }, now());
+    },
+    end(id, given) {
+      // An event and a round may find the same end; the first one's cause counts.
+      const running = ending.get(id) ?? end(id, given).finally(() => ending.delete(id));
+      ending.set(id, running);
+      return running;
+    },
+    keepOnly(live) {
+      for (const id of causes.keys()) if (!live.has(id)) causes.delete(id);
+    },
+  };
+}
+
+async function startFailed(parts: Parts, worker: Worker, failure: Failure): Promise<void> {
+  parts.metrics?.startFailed(worker.provider, failure.cause);
+  parts.providers.startFailed(worker, failure);
+  if (worker.forJob === undefined) return;
+  parts.watch.touch([worker.forJob]);
+  if (worker.readyAt !== undefined) return;
+  const job = await parts.store.findJob(worker.forJob);
+  if (job?.state !== "queued") return;
+  const last = lastFailure(failure, {
+    infraRetries: job.infraRetries,
+    maxInfraRetries: parts.limits.maxInfraRetries,
+  });
+  if (last === undefined) return;
+  const expiresAt = parts.now() + parts.limits.jobTtlMs;
+  const { id: jobId, version } = job;
+  await parts.store.moveJobs(
+    [{ jobId, version, move: "fail", failure: last, next: { kind: "over", expiresAt } }],
+    parts.now(),
+  );
+  parts.watch.touch([jobId]);
+}
+
+/** What a failed start means for the job that waits for it; undefined: it is tried again. */
+function lastFailure(
+  failure: Failure,
+  retries: { readonly infraRetries: number; readonly maxInfraRetries: number },
+): Failure | undefined {
+  if (failure.blame === "user") return failure;
+  if (retries.infraRetries <= retries.maxInfraRetries) return undefined;
+  return {
+    ...failure,
+    cause: "too_many_retries",
+    message: `gave up after ${retries.infraRetries} workers failed; the last one: ${failure.message}`,
+    evidence: { ...failure.evidence, last_cause: failure.cause },
+  };
+}
+
+function stopped(worker: Worker): Failure {
+  const reason = worker.reason === "" ? "nobody said why" : worker.reason;
+  return {
+    stage: "running",
+    cause: "worker_stopped",
+    blame: "system",
+    message: `worker ${worker.id} was stopped: ${reason}`,
+    userCodeMayHaveRun: true,
+    evidence: { worker: worker.id, provider: worker.provider, reason },
+  };
+}

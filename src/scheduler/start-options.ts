@@ -1,0 +1,136 @@
+import type { JobSpec } from "#job/job.ts";
+import type { LogStore } from "#logstore/logstore.ts";
+import type { Provider } from "#provider/provider.ts";
+import type { Store } from "#store/store.ts";
+import type { Logger } from "#telemetry.ts";
+import type { WarmWish } from "./place.ts";
+import type { StrategyName } from "./strategy.ts";
+
+export interface SchedulerOptions {
+  readonly store: Store;
+  readonly logStore: LogStore;
+  /** In the order of the configuration. */
+  readonly providers: readonly Provider[];
+  readonly strategy?: StrategyName;
+  readonly readSpec: (bytes: Uint8Array) => JobSpec;
+  /** Where agents dial back to; asked at each start, since the port may be chosen late. */
+  readonly serverAddress: () => string;
+  /** PEM. */
+  readonly serverCa?: string;
+  readonly log: Logger;
+  readonly metrics?: SchedulerMetrics;
+  readonly limits: SchedulerLimits;
+  readonly reuse: WorkerReuse;
+  readonly warm: readonly WarmWish[];
+  /** Weight of a tenant; 1 when not given. */
+  readonly weightOf?: (tenant: string) => number;
+  /** Wall clock, in milliseconds since 1970. */
+  readonly now?: () => number;
+  /** A clock that never jumps, in milliseconds. */
+  readonly monotonic?: () => number;
+  /** From 0 (inclusive) to 1 (exclusive). */
+  readonly random?: () => number;
+}
+
+/** What the loops count; all labels have few values. */
+export interface SchedulerMetrics {
+  workersPlanned(provider: string, count: number): void;
+  startFailed(provider: string, cause: string): void;
+  workerEnded(provider: string): void;
+  orphanStopped(provider: string): void;
+  jobsSwept(state: string): void;
+  attemptCounted(what: string): void;
+}
+
+export interface SchedulerLimits {
+  /** Pause between two rounds of the provision loop when nothing wakes it. */
+  readonly provisionIntervalMs: number;
+  /** Least pause between two rounds. */
+  readonly provisionGapMs: number;
+  readonly reapIntervalMs: number;
+  /** How often providers are asked for what they run; two lists find an orphan. */
+  readonly listIntervalMs: number;
+  readonly sweepIntervalMs: number;
+  readonly healthIntervalMs: number;
+  readonly healthTimeoutMs: number;
+  readonly expireIntervalMs: number;
+  readonly logExpireIntervalMs: number;
+  readonly expireBatch: number;
+
+  readonly maxConcurrentStarts: number;
+  readonly maxConcurrentStops: number;
+  /** From planning to redeeming. */
+  readonly startDeadlineMs: number;
+  /** From assigning an attempt to its process's start. */
+  readonly attemptStartMs: number;
+  /** How much longer than the start deadline a token is good. */
+  readonly otpSlackMs: number;
+  /** First pause after a failed start of a class on a provider; doubles up to the second. */
+  readonly startBackoffMs: number;
+  readonly maxStartBackoffMs: number;
+  readonly maxInfraRetries: number;
+
+  /** Silence after which a worker is suspect. */
+  readonly suspectMs: number;
+  /** For workers without a job; jobs bring their own. */
+  readonly disconnectToleranceMs: number;
+  /** Added to every tolerance. */
+  readonly graceMs: number;
+  /** Time that a worker gets to end by itself before it is killed. */
+  readonly stopGraceMs: number;
+  /** Time that a worker which is done gets to leave. */
+  readonly leaveGraceMs: number;
+  /** Added to a job's cancel grace. */
+  readonly cancelSlackMs: number;
+  /** Due jobs looked at in one round. */
+  readonly sweepBatch: number;
+
+  /** How long the record of a job that is over is kept. */
+  readonly jobTtlMs: number;
+  readonly workerTtlMs: number;
+}
+
+export const defaultLimits: SchedulerLimits = {
+  provisionIntervalMs: 1_000,
+  provisionGapMs: 10,
+  reapIntervalMs: 1_000,
+  listIntervalMs: 15_000,
+  sweepIntervalMs: 1_000,
+  healthIntervalMs: 5_000,
+  healthTimeoutMs: 5_000,
+  expireIntervalMs: 60_000,
+  logExpireIntervalMs: 300_000,
+  expireBatch: 1_000,
+  maxConcurrentStarts: 16,
+  maxConcurrentStops: 64,
+  startDeadlineMs: 240_000,
+  attemptStartMs: 60_000,
+  otpSlackMs: 60_000,
+  startBackoffMs: 500,
+  maxStartBackoffMs: 60_000,
+  maxInfraRetries: 10,
+  suspectMs: 30_000,
+  disconnectToleranceMs: 600_000,
+  graceMs: 5_000,
+  stopGraceMs: 5_000,
+  leaveGraceMs: 10_000,
+  cancelSlackMs: 15_000,
+  sweepBatch: 500,
+  jobTtlMs: 30 * 86_400_000,
+  workerTtlMs: 86_400_000,
+};
+
+export interface WorkerReuse {
+  readonly slots: number;
+  readonly maxJobs: number;
+  /** How long a worker that nobody needs is kept. */
+  readonly idleTimeoutMs: number;
+  readonly sameTenantOnly: boolean;
+}
+
+export const defaultReuse: WorkerReuse = {
+  slots: 1,
+  maxJobs: 1,
+  idleTimeoutMs: 60_000,
+  sameTenantOnly: true,
+};

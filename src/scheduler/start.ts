@@ -1,0 +1,133 @@
+import type { JobId, WorkerId } from "#job/id.ts";
+import type { Job } from "#job/job.ts";
+import { HodeiError } from "#error.ts";
+import type { Worker } from "#worker/worker.ts";
+import { startAttempts } from "./attempts.ts";
+import type { AttemptLimits } from "./attempts-side.ts";
+import { explain } from "./explain.ts";
+import { createJobWatch } from "./job-watch.ts";
+import { createProviders } from "./providers.ts";
+import type { Scheduler } from "./scheduler.ts";
+import { createRounds, type Loops, startLoops } from "./start-loops.ts";
+import type { SchedulerOptions } from "./start-options.ts";
+import type { Parts } from "./start-parts.ts";
+import { strategies } from "./strategy.ts";
+
+/** Starts everything that decides. Disposing stops deciding; what runs goes on without it. */
+export async function startScheduler(options: SchedulerOptions): Promise<Scheduler> {
+  await using stack = new AsyncDisposableStack(); // Undoes a start that fails halfway.
+  const { store, logStore, readSpec, log, limits, reuse } = options;
+  const now = options.now ?? Date.now;
+  const monotonic = options.monotonic ?? (() => performance.now());
+  const random = options.random ?? Math.random;
+  const strategy = strategies[options.strategy ?? "first_available"];
+  const weightOf = options.weightOf ?? (() => 1);
+
+  const watch = createJobWatch({ store });
+  let left = (): void => undefined;
+  const attempts = stack.use(
+    startAttempts({
+      store,
+      logStore,
+      watch,
+      readSpec,
+      log,
+      now,
+      monotonic,
+      random,
+      limits: attemptLimitsOf(options),
+      count: (what) => options.metrics?.attemptCounted(what),
+      onLeave: () => left(),
+    }),
+  );
+  const providers = createProviders({ providers: options.providers, limits, now, random });
+  const parts: Parts = {
+    store,
+    logStore,
+    providers,
+    attempts,
+    watch,
+    readSpec,
+    log,
+    metrics: options.metrics,
+    limits,
+    reuse,
+    now,
+    monotonic,
+    random,
+  };
+  const rounds = await createRounds(parts, {
+    strategy,
+    weightOf,
+    warm: options.warm,
+    serverAddress: options.serverAddress,
+    ...(options.serverCa === undefined ? {} : { serverCa: options.serverCa }),
+  });
+  const loops = stack.use(await startLoops(parts, rounds));
+  left = () => loops.wakeReap();
+  const owned = stack.move();
+  return {
+    attempts,
+    watch,
+    jobsArrived(classKeys) {
+      attempts.wake(classKeys);
+      loops.wakeProvision();
+    },
+    cancelJob: (id, cancel) => cancelJob(parts, loops, { id, ...cancel }),
+    explainJob: (job) => explain(parts, { strategy, weightOf }, job),
+    drainWorker: (id, reason) => drainWorker(parts, loops, { id, reason }),
+    async terminateWorker(id, reason) {
+      const worker = await store.stopWorker(id, { reason }, now());
+      loops.wakeReap();
+      return worker;
+    },
+    listProviders: async () => providers.status(await store.listLiveWorkers()),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** A worker for one job alone may as well be its tenant's, so that it counts for its tenant's share. */
+function attemptLimitsOf(options: SchedulerOptions): Partial<AttemptLimits> {
+  const { suspectMs, graceMs, maxInfraRetries, jobTtlMs, attemptStartMs } = options.limits;
+  const bindsTenant = options.reuse.sameTenantOnly || options.reuse.maxJobs === 1;
+  return { suspectMs, graceMs, maxInfraRetries, jobTtlMs, startMs: attemptStartMs, bindsTenant };
+}
+
+export async function cancelJob(
+  parts: Parts,
+  loops: Pick<Loops, "wakeProvision">,
+  cancel: { readonly id: JobId; readonly reason: string; readonly actor: string },
+): Promise<Job> {
+  const { store, limits, now } = parts;
+  const { id, reason, actor } = cancel;
+  const before = await store.findJob(id);
+  if (before === undefined) throw new HodeiError("not_found", `job ${id} does not exist`);
+  const { cancelGraceMs } = parts.readSpec(before.spec);
+  const deadline = now() + cancelGraceMs + limits.cancelSlackMs;
+  const expiresAt = now() + limits.jobTtlMs;
+  const job = await store.cancelJob(id, { reason, actor, deadline, expiresAt }, now());
+  parts.watch.touch([id]);
+  if (job.state === "cancelling") parts.attempts.signalCancel(job, reason);
+  // A worker that was started for it may not be needed any more.
+  else loops.wakeProvision();
+  return job;
+}
+
+/** A worker that is not ready has nothing to finish, so draining it is stopping it. */
+export async function drainWorker(
+  parts: Parts,
+  loops: Pick<Loops, "wakeReap">,
+  drain: { readonly id: WorkerId; readonly reason: string },
+): Promise<Worker> {
+  const { store, now } = parts;
+  const { id, reason } = drain;
+  const before = await store.findWorker(id);
+  if (before?.state === "planned" || before?.state === "starting") {
+    const worker = await store.stopWorker(id, { reason }, now());
+    loops.wakeReap();
+    return worker;
+  }
+  const worker = await store.drainWorker(id, reason, now());
+  parts.attempts.signalDrain(id, reason);
+  return worker;
+}

@@ -1,0 +1,158 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { place, type Plan } from "#scheduler/place.ts";
+import { parseClassKey } from "#worker/class.ts";
+import { countOf, demand, keyOf, other, plain, snapshot, view, worker } from "./snapshot.ts";
+
+const demands = fc.array(
+  fc.record({
+    tenant: fc.constantFrom("a", "b", "c"),
+    classKey: fc.constantFrom(
+      plain,
+      other,
+      keyOf({ preferredProvider: "two", isProviderStrict: true }),
+      keyOf({ preferredProvider: "two" }),
+    ),
+    priority: fc.integer({ min: -2, max: 2 }),
+    queued: fc.integer({ min: 0, max: 20 }),
+    waiting: fc.constant(0),
+    oldestAt: fc.integer({ min: 0, max: 5 }),
+  }),
+  { maxLength: 12 },
+);
+const uniqueDemands = demands.map((list) => [
+  ...new Map(
+    list.map((entry) => [`${entry.tenant}${entry.classKey}${entry.priority}`, entry]),
+  ).values(),
+]);
+const liveWorkers = fc
+  .array(
+    fc.record({
+      provider: fc.constantFrom("one", "two"),
+      classKey: fc.constantFrom(plain, other),
+      state: fc.constantFrom("planned", "starting", "ready", "draining", "stopping"),
+      tenant: fc.constantFrom(undefined, "a", "b"),
+    }),
+    { maxLength: 8 },
+  )
+  .map((list) => list.map((given, at) => worker(at + 1, given)));
+const snapshots = fc
+  .record({
+    demand: uniqueDemands,
+    workers: liveWorkers,
+    one: fc.integer({ min: 0, max: 8 }),
+    two: fc.integer({ min: 0, max: 8 }),
+    warmCount: fc.integer({ min: 0, max: 3 }),
+    slots: fc.integer({ min: 1, max: 3 }),
+    bindsTenant: fc.boolean(),
+  })
+  .map((given) =>
+    snapshot({
+      demand: given.demand,
+      workers: given.workers,
+      providers: [view("one", { maxWorkers: given.one }), view("two", { maxWorkers: given.two })],
+      warm: [{ classKey: plain, provider: undefined, count: given.warmCount }],
+      limits: {
+        maxPlans: 100,
+        slots: given.slots,
+        maxJobs: given.slots,
+        bindsTenant: given.bindsTenant,
+        weightOf: () => 1,
+      },
+    }),
+  );
+
+describe("place, whatever it is given", () => {
+  test("never exceeds a provider's capacity", () => {
+    fc.assert(
+      fc.property(snapshots, (given) => {
+        const plan = place(given);
+        for (const { name, maxWorkers } of given.providers) {
+          const live = given.workers.filter((entry) => entry.provider === name).length;
+          const planned = countOf(plan, { provider: name });
+          expect(planned === 0 || live + planned <= maxWorkers).toBe(true);
+        }
+      }),
+    );
+  });
+
+  test("never places a strict class anywhere else", () => {
+    fc.assert(
+      fc.property(snapshots, (given) => {
+        const strays = place(given).placements.filter(({ classKey, provider }) => {
+          const { isProviderStrict, preferredProvider } = parseClassKey(classKey);
+          return isProviderStrict && provider !== preferredProvider;
+        });
+        expect(strays).toEqual([]);
+      }),
+    );
+  });
+
+  test("does not depend on the order of demand and workers", () => {
+    fc.assert(
+      fc.property(snapshots, (given) => {
+        const turned = {
+          ...given,
+          demand: given.demand.toReversed(),
+          workers: given.workers.toReversed(),
+        };
+        const sorted = (plan: Plan) => plan.placements.map((entry) => JSON.stringify(entry)).sort();
+        expect(sorted(place(turned))).toEqual(sorted(place(given)));
+      }),
+    );
+  });
+
+  test("leaves nobody without a worker while there is room that suits", () => {
+    fc.assert(
+      fc.property(snapshots, (given) => {
+        const plan = place(given);
+        const planned = (name: string) =>
+          given.workers.filter((entry) => entry.provider === name).length +
+          countOf(plan, { provider: name });
+        for (const { classKey } of plan.unplaced) {
+          const { isProviderStrict } = parseClassKey(classKey);
+          const suiting = given.providers.filter(({ name }) => !isProviderStrict || name === "two");
+          for (const { name, maxWorkers } of suiting) {
+            expect(planned(name)).toBeGreaterThanOrEqual(maxWorkers);
+          }
+        }
+      }),
+    );
+  });
+
+  test("two tenants that want the same differ by one worker at most", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 30 }),
+        fc.integer({ min: 30, max: 99 }),
+        (room, queued) => {
+          const plan = place(
+            snapshot({
+              providers: [view("one", { maxWorkers: room })],
+              demand: [
+                demand({ tenant: "a", queued }),
+                demand({ tenant: "b", classKey: other, queued }),
+              ],
+            }),
+          );
+          const [a, b] = [countOf(plan, { classKey: plain }), countOf(plan, { classKey: other })];
+          expect(a + b).toBe(room);
+          expect(Math.abs(a - b)).toBeLessThanOrEqual(1);
+        },
+      ),
+    );
+  });
+
+  test("never evicts or lets go a worker that has a job, nor one for both reasons", () => {
+    fc.assert(
+      fc.property(snapshots, (given) => {
+        const { surplus, evictions } = place(given);
+        const ids = [...surplus, ...evictions];
+        expect(new Set(ids).size).toBe(ids.length);
+        for (const id of ids) {
+          expect(given.workers.find((entry) => entry.id === id)?.jobs).toEqual([]);
+        }
+      }),
+    );
+  });
+});

@@ -1,0 +1,103 @@
+import { workerIdOf } from "#job/id.ts";
+import { type Plan, type Snapshot } from "#scheduler/place.ts";
+import type { ProviderView } from "#scheduler/place-verdicts.ts";
+import { strategies } from "#scheduler/strategy.ts";
+import type { Demand } from "#store/store.ts";
+import { classKeyOf, type WorkerClass } from "#worker/class.ts";
+import type { Worker } from "#worker/worker.ts";
+
+export const resources = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0, gpuCount: 0, gpuType: "" };
+
+export function keyOf(wish: Partial<WorkerClass> = {}): string {
+  return classKeyOf({
+    image: "",
+    resources,
+    preferredProvider: "",
+    isProviderStrict: false,
+    ...wish,
+  });
+}
+
+export const plain = keyOf();
+export const other = keyOf({ image: "other" });
+
+export function view(name: string, given: Partial<ProviderView> = {}): ProviderView {
+  return {
+    name,
+    type: "process",
+    health: "healthy",
+    healthReason: "",
+    healthScore: 1,
+    maxWorkers: 4,
+    startEstimateMs: 100,
+    pauses: new Map(),
+    refusalOf: () => undefined,
+    pricePerHour: () => 0,
+    ...given,
+  };
+}
+
+export function demand(given: Partial<Demand> = {}): Demand {
+  return {
+    tenant: "a",
+    classKey: plain,
+    priority: 0,
+    queued: 1,
+    waiting: 0,
+    oldestAt: 0,
+    ...given,
+  };
+}
+
+export function worker(number: number, given: Partial<Worker> = {}): Worker {
+  return {
+    id: workerIdOf(number),
+    provider: "one",
+    classKey: plain,
+    state: "ready",
+    tenant: undefined,
+    forJob: undefined,
+    resourceName: "",
+    resourceUid: "u",
+    slots: 1,
+    maxJobs: 1,
+    attempts: 0,
+    jobs: [],
+    plannedAt: 0,
+    readyAt: 0,
+    endedAt: undefined,
+    startDeadline: undefined,
+    failure: undefined,
+    reason: "",
+    hostname: "",
+    expiresAt: undefined,
+    ...given,
+  };
+}
+
+export function snapshot(given: Partial<Snapshot> = {}): Snapshot {
+  return {
+    now: 1_000,
+    demand: [],
+    workers: [],
+    providers: [view("one")],
+    warm: [],
+    strategy: strategies.first_available,
+    turn: 0,
+    limits: { maxPlans: 100, slots: 1, maxJobs: 1, bindsTenant: false, weightOf: () => 1 },
+    ...given,
+  };
+}
+
+export function countOf(
+  plan: Plan,
+  of: { readonly classKey?: string; readonly provider?: string } = {},
+) {
+  return plan.placements
+    .filter(
+      (placement) =>
+        (of.classKey === undefined || placement.classKey === of.classKey) &&
+        (of.provider === undefined || placement.provider === of.provider),
+    )
+    .reduce((sum, placement) => sum + placement.count, 0);
+}
