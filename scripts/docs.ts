@@ -13,7 +13,9 @@ export function withConfiguration(readme: string): string {
     (row) =>
       `| \`${row.name}\` | ${row.default === "" ? "" : `\`${cell(row.default)}\``} | ${cell(row.description)} |`,
   );
-  const table = ["| variable | default | what it does |", "| --- | --- | --- |", ...rows].join("\n");
+  const table = ["| variable | default | what it does |", "| --- | --- | --- |", ...rows].join(
+    "\n",
+  );
   return readme.replace(
     /(<!-- configuration:begin -->)[\s\S]*(<!-- configuration:end -->)/,
     (_, begin: string, end: string) => `${begin}\n\n${table}\n\n${end}`,

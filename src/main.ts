@@ -93,13 +93,28 @@ async function serve(): Promise<number> {
   for (const warning of parsed.warnings) log.warn({ warning }, "setting ignored");
   try {
     const { startServer } = await import("#server.ts");
-    await using _server = await startServer(parsed.config, log);
-    await stopped.promise;
+    await using server = await startServer(parsed.config, log, { env: inheritedByWorkers() });
+    const error = await Promise.race([stopped.promise, server.broken]);
+    if (error !== undefined) {
+      log.fatal({ err: error }, "what is on the disk is unknown: ending, to be started again");
+      process.exit(1);
+    }
     log.info("stopping");
   } catch (error) {
     return complain(error, 1);
   }
   return 0;
+}
+
+/** What the jobs of local workers can rely on; nothing else of this process's environment reaches them. */
+function inheritedByWorkers(): Record<string, string> {
+  const names = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value] as const];
+    }),
+  );
 }
 
 function readConfigFile(): string | undefined {
@@ -132,7 +147,7 @@ async function startLocalServer(): Promise<LocalServer> {
     HODEI_DRAIN_TIMEOUT_MS: "1000",
   });
   const log = createLogger(config.logLevel, pino.destination({ dest: logPath, sync: true }));
-  const server = parts.use(await startServer(config, log));
+  const server = parts.use(await startServer(config, log, { env: inheritedByWorkers() }));
   parts.defer(() => endWorkers(server.address));
   const open = parts.move();
   return {

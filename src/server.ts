@@ -26,6 +26,8 @@ export interface Server extends AsyncDisposable {
   readonly address: string;
   /** Where metrics and health answer; undefined when they do not. */
   readonly httpAddress?: string;
+  /** Resolves when a commit or log write failed and nobody knows what is on the disk: the process has to end, and to be started again. */
+  readonly broken: Promise<Error>;
 }
 
 export interface ServerOptions {
@@ -41,6 +43,11 @@ export async function startServer(
 ): Promise<Server> {
   await using parts = new AsyncDisposableStack(); // Undoes a start that fails halfway.
   const state: ServerState = { phase: "starting", isBroken: false };
+  const broken = Promise.withResolvers<Error>();
+  const onBroken = (error: Error): void => {
+    state.isBroken = true;
+    broken.resolve(error);
+  };
   const address = await resolveAddress(config.listenAddress);
   const tls = tlsOf(config, address);
   const adminTokenHash = await readAdminToken(config);
@@ -48,7 +55,7 @@ export async function startServer(
   const directory = resolve(config.dataDirectory);
   await mkdir(directory, { recursive: true, mode: 0o700 });
 
-  const { store, logs } = await openStores(config, parts, { directory, metrics, state, log });
+  const { store, logs } = await openStores(config, parts, { directory, metrics, log, onBroken });
   const providers: Provider[] = [];
   if (config.processEnabled) {
     providers.push(parts.use(await openProcesses(config, { ...options, directory, log })));
@@ -96,6 +103,7 @@ export async function startServer(
   const owned = parts.move();
   return {
     address: api.address,
+    broken: broken.promise,
     ...(httpAddress === undefined ? {} : { httpAddress }),
     async [Symbol.asyncDispose]() {
       await owned.disposeAsync();
@@ -107,24 +115,21 @@ export async function startServer(
 interface Opening {
   readonly directory: string;
   readonly metrics: Metrics;
-  readonly state: ServerState;
   readonly log: Logger;
+  readonly onBroken: (error: Error) => void;
 }
 
 async function openStores(
   config: Config,
   parts: AsyncDisposableStack,
-  { directory, metrics, state, log }: Opening,
+  { directory, metrics, log, onBroken }: Opening,
 ): Promise<{ readonly store: Store; readonly logs: LogStore }> {
   const store = countEnds(
     parts.use(
       await openSqliteStore({
         path: join(directory, "hodei.db"),
         tenantWeights: config.tenantWeights,
-        onBroken: (error) => {
-          state.isBroken = true;
-          log.fatal({ err: error }, "the store has to be opened again");
-        },
+        onBroken,
       }),
     ),
     metrics,
@@ -134,6 +139,7 @@ async function openStores(
       directory: join(directory, "logs"),
       quotaBytesPerAttempt: config.logQuotaBytes,
       log,
+      onBroken,
     }),
   );
   return { store, logs };

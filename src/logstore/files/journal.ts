@@ -17,6 +17,8 @@ export interface JournalOptions {
   readonly segments: Segment[];
   readonly segmentBytes: number;
   readonly disk: Disk;
+  /** Called once, when nobody knows any more what is on the disk. */
+  readonly onBroken: (error: HodeiError) => void;
 }
 
 /** A group is written at once; a larger one would only make everybody wait longer. */
@@ -31,6 +33,7 @@ export class Journal {
   readonly #segments: Segment[];
   readonly #segmentBytes: number;
   readonly #disk: Disk;
+  readonly #onBroken: (error: HodeiError) => void;
   #queue: PendingFrame[] = [];
   #running: Promise<void> | undefined;
   #newest = 0;
@@ -39,11 +42,12 @@ export class Journal {
   #broken: HodeiError | undefined;
   #isFull = false;
 
-  constructor({ folder, segments, segmentBytes, disk }: JournalOptions) {
+  constructor({ folder, segments, segmentBytes, disk, onBroken }: JournalOptions) {
     this.#folder = folder;
     this.#segments = segments;
     this.#segmentBytes = segmentBytes;
     this.#disk = disk;
+    this.#onBroken = onBroken;
     this.#newest = segments.at(-1)?.number ?? 0;
   }
 
@@ -167,7 +171,10 @@ export class Journal {
   #refuse(group: readonly PendingFrame[], cause: unknown): void {
     const error = asRefusal(cause);
     if (error.code === "resource_exhausted") this.#isFull = true;
-    else this.#broken = error;
+    else if (this.#broken === undefined) {
+      this.#broken = error;
+      this.#onBroken(error);
+    }
     const refused = [...group, ...this.#queue];
     this.#queue = [];
     for (const pending of refused) pending.refused(error);

@@ -22,6 +22,8 @@ export interface FileLogStoreOptions {
   readonly cacheBytes?: number;
   readonly now?: () => number;
   readonly log?: WarningLog;
+  /** Called once, when a write failed in a way that leaves its outcome unknown: the store has to be opened again. */
+  readonly onBroken?: (error: Error) => void;
   /** For tests that let the disk fail. */
   readonly disk?: Disk;
 }
@@ -54,7 +56,13 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Lo
   });
   const disk = options.disk ?? realDisk;
   const { segments, logs } = found;
-  const journal = new Journal({ folder: journalFolder, segments, segmentBytes, disk });
+  const journal = new Journal({
+    folder: journalFolder,
+    segments,
+    segmentBytes,
+    disk,
+    onBroken: options.onBroken ?? (() => undefined),
+  });
   const keeper = new Keeper({
     logs,
     archive,

@@ -114,7 +114,9 @@ export function dispatchFacts(current: () => Store): void {
       const start = { jobId, attemptId, startedAt: dawn + 3, deadline: dawn + 60 };
       expect(await current().startAttempts([start, start], dawn + 4)).toEqual(["ok", "ok"]);
       expect(await current().findJob(jobId)).toMatchObject({
-        ...{ state: "running", version: 3, deadline: dawn + 60 },
+        state: "running",
+        version: 3,
+        deadline: dawn + 60,
         attempts: [{ state: "running", startedAt: dawn + 3, number: 1 }],
       });
     });
@@ -124,7 +126,10 @@ export function dispatchFacts(current: () => Store): void {
       const given = await claimOne(current());
       expect(await current().finishAttempts([finishOf(given)], dawn + 4)).toEqual(["ok"]);
       expect(await current().findJob(given.jobId)).toMatchObject({
-        ...{ state: "succeeded", version: 4, failure: undefined, expiresAt: dawn + day },
+        state: "succeeded",
+        version: 4,
+        failure: undefined,
+        expiresAt: dawn + day,
         attempts: [{ state: "ended", exitCode: 0, startedAt: dawn + 5, endedAt: dawn + 10 }],
       });
       const events = await current().listEvents(given.jobId, 0, 10);
@@ -208,13 +213,17 @@ export function dispatchFacts(current: () => Store): void {
       const demand = await current().readDemand(dawn + 8);
       expect(demand.toSorted((one, other) => one.priority - other.priority)).toEqual([
         {
-          ...{ tenant: "acme", classKey: "small", priority: 0 },
+          tenant: "acme",
+          classKey: "small",
+          priority: 0,
           queued: 1,
           waiting: 0,
           oldestAt: dawn + 7,
         },
         {
-          ...{ tenant: "zeta", classKey: "small", priority: 3 },
+          tenant: "zeta",
+          classKey: "small",
+          priority: 3,
           queued: 1,
           waiting: 0,
           oldestAt: dawn,

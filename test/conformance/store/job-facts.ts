@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { JobId } from "#job/id.ts";
-import { jobStates, moves, type JobMove, type JobState } from "#job/state.ts";
+import { jobStates, moves, type JobState } from "#job/state.ts";
 import type { NewJob, Store, VersionedMove } from "#store/store.ts";
 import { anyJob, claimOf, dawn, day, failure, hash, newJob, outcome, readyWorker } from "./make.ts";
 
@@ -48,8 +48,15 @@ export function jobFacts(current: () => Store): void {
     test("a job is queued, with version 1 and one event", async () => {
       const id = await submit(current(), { name: "nightly", labels: { team: "core" } });
       expect(await current().findJob(id)).toMatchObject({
-        ...{ id, state: "queued", version: 1, name: "nightly", labels: { team: "core" } },
-        ...{ submittedAt: dawn, deadline: dawn + day, attempts: [], correlationId: "c1" },
+        id,
+        state: "queued",
+        version: 1,
+        name: "nightly",
+        labels: { team: "core" },
+        submittedAt: dawn,
+        deadline: dawn + day,
+        attempts: [],
+        correlationId: "c1",
       });
       const events = await current().listEvents(id, 0, 10);
       expect(events).toMatchObject([{ sequence: 1, version: 1, state: "queued", stage: "queued" }]);
@@ -89,44 +96,50 @@ export function jobFacts(current: () => Store): void {
 
   describe("the table of moves", () => {
     const served: VersionedMove["move"][] = ["requeue", "fail", "time_out", "end_cancelled"];
-    const rows = jobStates.flatMap((state) => served.map((move) => ({ state, move })));
 
-    test.for(rows)("$move of a $state job follows it", async ({ state, move }) => {
-      const id = await jobIn(current(), state);
-      const before = await current().findJob(id);
-      const next =
-        move === "requeue"
-          ? ({ kind: "queued", notBefore: dawn, deadline: dawn + day, isSpent: false } as const)
-          : ({ kind: "over", expiresAt: dawn + day } as const);
-      const version = before?.version ?? 0;
-      const one = { jobId: id, version, move, failure, next };
-      const isLegal = moves[move as JobMove].from.includes(state);
-      expect(await current().moveJobs([one], dawn + 1)).toEqual([isLegal]);
-      const after = await current().findJob(id);
-      if (!isLegal) return expect(after).toEqual(before);
-      expect(after).toMatchObject({ state: moves[move].to, version: version + 1 });
-      expect(await current().moveJobs([one], dawn + 1)).toEqual([false]);
-    });
-
-    test.for(jobStates)("cancelling a %s job follows it", async (state) => {
-      const id = await jobIn(current(), state);
-      const before = await current().findJob(id);
-      const step = current().cancelJob(id, cancel, dawn + 1);
-      if (before?.endedAt !== undefined) {
-        await expect(step).rejects.toMatchObject({ code: "failed_precondition" });
-        return;
+    test.for(jobStates)("a %s job moves as it says and not otherwise", async (state) => {
+      for (const [worker, move] of served.entries()) {
+        const id = await jobIn(current(), state, worker + 1);
+        const before = await current().findJob(id);
+        const version = before?.version ?? 0;
+        const next =
+          move === "requeue"
+            ? ({ kind: "queued", notBefore: dawn, deadline: dawn + day, isSpent: false } as const)
+            : ({ kind: "over", expiresAt: dawn + day } as const);
+        const one = { jobId: id, version, move, failure, next };
+        const isLegal = moves[move].from.includes(state);
+        expect(await current().moveJobs([one], dawn + 1)).toEqual([isLegal]);
+        const after = await current().findJob(id);
+        const moved = { state: moves[move].to, version: version + 1 };
+        expect(after).toMatchObject(isLegal ? moved : { state, version });
+        expect(await current().moveJobs([one], dawn + 1)).toEqual([false]);
       }
-      const after = await step;
-      expect(after.state).toBe(state === "queued" ? "cancelled" : "cancelling");
-      expect(after.version).toBe((before?.version ?? 0) + (state === "cancelling" ? 0 : 1));
-      expect(await current().findJob(id)).toEqual(after);
     });
 
-    test.for(jobStates)("a %s job has a deadline unless it is over", async (state) => {
-      const job = await current().findJob(await jobIn(current(), state));
-      expect(job?.state).toBe(state);
-      expect(job?.deadline === undefined).toBe(job?.endedAt !== undefined);
-      expect(job?.expiresAt === undefined).toBe(job?.endedAt === undefined);
+    test("a job is cancelled at once while it is queued, and never once it is over", async () => {
+      for (const [worker, state] of jobStates.entries()) {
+        const id = await jobIn(current(), state, worker + 1);
+        const before = await current().findJob(id);
+        const step = current().cancelJob(id, cancel, dawn + 1);
+        if (before?.endedAt !== undefined) {
+          await expect(step).rejects.toMatchObject({ code: "failed_precondition" });
+          continue;
+        }
+        const after = await step;
+        expect(after.state).toBe(state === "queued" ? "cancelled" : "cancelling");
+        const version = (before?.version ?? 0) + (state === "cancelling" ? 0 : 1);
+        expect(after.version).toBe(version);
+        expect(await current().findJob(id)).toEqual(after);
+      }
+    });
+
+    test("every state but the final ones has a deadline", async () => {
+      for (const [worker, state] of jobStates.entries()) {
+        const job = await current().findJob(await jobIn(current(), state, worker + 1));
+        expect(job?.state).toBe(state);
+        expect(job?.deadline === undefined).toBe(job?.endedAt !== undefined);
+        expect(job?.expiresAt === undefined).toBe(job?.endedAt === undefined);
+      }
     });
   });
 
