@@ -1,0 +1,107 @@
+import type { DatabaseSync } from "node:sqlite";
+import { inspect, isDeepStrictEqual } from "node:util";
+import type { AttemptId, JobId, WorkerId } from "#job/id.ts";
+import { openMemoryStore, type MemoryStore } from "#store/memory/open.ts";
+import { Batches, type Method } from "#store/sqlite/batch.ts";
+import { Core } from "#store/sqlite/core.ts";
+import { openDatabase } from "#store/sqlite/schema.ts";
+import type { Store } from "#store/store.ts";
+import { anyJob, anyWorker, dawn, workerId } from "../conformance/store/make.ts";
+
+const shown = { depth: 8, breakLength: 160 };
+const options = { maxEventsPerJob: 8, tenantWeights: { bravo: 2, charlie: 3 } };
+
+export interface Given {
+  readonly jobId: JobId;
+  readonly attemptId: AttemptId;
+}
+
+export class Pair {
+  readonly path: string;
+  readonly model: MemoryStore = openMemoryStore(options);
+  db: DatabaseSync;
+  batches: Batches;
+  now = dawn;
+  workers = 0;
+  attempts = 0;
+  readonly jobs: JobId[] = [];
+  readonly given: Given[] = [];
+  /** What was called, for the failure's message. */
+  readonly calls: string[] = [];
+
+  constructor(path: string) {
+    this.path = path;
+    this.db = openDatabase(path);
+    this.batches = new Batches(new Core(this.db, options));
+  }
+
+  reopen(): void {
+    this.calls.push("reopen");
+    this.db.close();
+    this.db = openDatabase(this.path);
+    this.batches = new Batches(new Core(this.db, options));
+    this.model.restart();
+  }
+
+  /** Takes the step on both, expects the same, and gives what they said. */
+  async both<M extends Method>(
+    method: M,
+    ...args: Parameters<Store[M]>
+  ): Promise<Awaited<ReturnType<Store[M]>> | undefined> {
+    const [answer] = this.batches.run([{ method, args }]);
+    const step = this.model[method] as (...all: readonly unknown[]) => Promise<unknown>;
+    const said = await step(...args).then(
+      (value) => ({ kind: "value", value }) as const,
+      (error: Error & { code?: string }) => ({ kind: "error", code: error.code }) as const,
+    );
+    this.calls.push(`${method} ${JSON.stringify(args)}`);
+    const call = this.calls.join("\n");
+    if (said.kind === "error") {
+      this.#compare(call, answer?.kind === "error" ? answer.code : answer, said.code);
+      return undefined;
+    }
+    this.#compare(call, plain(answer), plain(said));
+    return said.value as Awaited<ReturnType<Store[M]>>;
+  }
+
+  #compare(call: string, answer: unknown, said: unknown): void {
+    if (isDeepStrictEqual(answer, said)) return;
+    const told = [
+      `the store answers ${inspect(answer, shown)}`,
+      `the model ${inspect(said, shown)}`,
+    ];
+    throw new Error([call, ...told].join("\n"));
+  }
+
+  async compareAll(): Promise<void> {
+    await this.both("listJobs", anyJob);
+    await this.both("listWorkers", { ...anyWorker, states: ["ready", "draining", "ended"] });
+    await this.both("listLiveWorkers");
+    for (const id of this.jobs) {
+      await this.both("listEvents", id, 0, 1_000);
+      await this.both("countAhead", id);
+    }
+  }
+
+  worker(seed: number): WorkerId {
+    return workerId((seed % (this.workers + 1)) + 1);
+  }
+
+  job(seed: number): JobId | undefined {
+    return this.jobs[seed % this.jobs.length];
+  }
+}
+
+/** Bytes as arrays, and kinds of demand in one order. */
+function plain(value: unknown): unknown {
+  if (value instanceof Uint8Array) return [...value];
+  if (Array.isArray(value)) {
+    const rows = value.map(plain);
+    const isDemand = rows.every((row) => typeof row === "object" && row && "oldestAt" in row);
+    return isDemand
+      ? rows.map((row) => JSON.stringify(row, Object.keys(row as object).sort())).sort()
+      : rows;
+  }
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, plain(one)]));
+}

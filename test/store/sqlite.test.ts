@@ -1,0 +1,76 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { afterEach, describe, expect, test } from "vitest";
+import { openSqliteStore } from "#store/sqlite/open.ts";
+import { storeConformance } from "../conformance/store.ts";
+import { openInProcess } from "./in-process.ts";
+import { jobIn, submit } from "../conformance/store/job-facts.ts";
+import { claimOf, dawn, newJob, readyWorker } from "../conformance/store/make.ts";
+
+const folders: string[] = [];
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+function newPath(): string {
+  const folder = mkdtempSync(join(tmpdir(), "hodei-store-"));
+  folders.push(folder);
+  return join(folder, "store.db");
+}
+
+storeConformance("sqlite", () => Promise.resolve(openInProcess(newPath())));
+
+describe("the embedded store's file", () => {
+  test("keeps everything over a restart", async () => {
+    const path = newPath();
+    const store = await openSqliteStore({ path });
+    const running = await jobIn(store, "running");
+    const queued = await submit(store);
+    const before = [await store.findJob(running), await store.findJob(queued)];
+    await store[Symbol.asyncDispose]();
+    await using again = await openSqliteStore({ path });
+    expect([await again.findJob(running), await again.findJob(queued)]).toEqual(before);
+    const next = await submit(again);
+    expect(next > queued).toBe(true);
+    const worker = await readyWorker(again, 9);
+    const given = await again.claimNext(worker, claimOf(5), dawn);
+    expect(given.map((one) => one.jobId)).toEqual([queued, next]);
+  });
+
+  test("is open in one place at a time", async () => {
+    const path = newPath();
+    const first = await openSqliteStore({ path });
+    await expect(openSqliteStore({ path })).rejects.toMatchObject({
+      code: "failed_precondition",
+      message: `the store ${path} is in use by process ${process.pid}`,
+    });
+    await first[Symbol.asyncDispose]();
+    const second = await openSqliteStore({ path });
+    await second[Symbol.asyncDispose]();
+  });
+
+  test("is refused when a newer program wrote it", async () => {
+    const path = newPath();
+    const db = new DatabaseSync(path);
+    db.exec("PRAGMA user_version = 99");
+    db.close();
+    await expect(openSqliteStore({ path })).rejects.toMatchObject({ code: "failed_precondition" });
+  });
+
+  test("is refused when it is damaged", async () => {
+    const path = newPath();
+    writeFileSync(path, "this is no database, and it is long enough to be seen as such".repeat(99));
+    await expect(openSqliteStore({ path })).rejects.toMatchObject({ code: "data_loss" });
+  });
+
+  test("answers what was called before it was closed, and nothing after", async () => {
+    const store = await openSqliteStore({ path: newPath() });
+    const last = store.submitJobs([newJob()], dawn);
+    const closed = store[Symbol.asyncDispose]();
+    expect(await last).toMatchObject([{ kind: "accepted" }]);
+    await closed;
+    await expect(store.listLiveWorkers()).rejects.toMatchObject({ code: "unavailable" });
+  });
+});
