@@ -47,6 +47,10 @@ export function createSubmitter(options: SubmitterOptions): Submit {
       if (outcome === undefined) throw new Error("the store answered too few jobs");
       return resultOf(outcome);
     });
+    for (const { result } of results) {
+      if (result?.$case === "accepted")
+        call.log.info({ jobId: result.value.jobId }, "job submitted");
+    }
     record(options.audit, call, results);
     return results;
   };

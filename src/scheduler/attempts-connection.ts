@@ -110,6 +110,7 @@ export class LiveConnection implements Connection {
 
   #start(starts: readonly Known<StartReport>[]): void {
     const { store, watch, log, now } = this.#ground;
+    const workerId = this.#parts.side.id;
     const fresh = starts.filter(({ held }) => held.phase === "assigned");
     if (fresh.length === 0) return;
     const steps = fresh.map(({ held, report }): AttemptStart => {
@@ -125,6 +126,7 @@ export class LiveConnection implements Connection {
         answers.forEach((answer, index) => {
           const step = steps[index];
           if (answer === "fenced" && step !== undefined) this.#fence(step.attemptId);
+          else log.info({ ...fresh[index]?.held.facts, workerId }, "job started");
         });
         watch.touch(steps.map(({ jobId }) => jobId));
       })

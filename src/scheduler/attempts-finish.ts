@@ -8,6 +8,8 @@ import type { ResultReport } from "./scheduler.ts";
 
 interface Finish {
   readonly finish: AttemptFinish;
+  /** For the log. */
+  readonly facts: Held["facts"];
   /** Undefined: nobody has it in memory. */
   readonly held: Held | undefined;
   readonly side: Side | undefined;
@@ -66,15 +68,16 @@ export class Finishes {
     this.#pauses.clear();
   }
 
-  #judge(held: Held, outcome: Outcome): Pick<Finish, "finish" | "backoffMs"> {
+  #judge(held: Held, outcome: Outcome): Pick<Finish, "finish" | "facts" | "backoffMs"> {
     const { limits, readSpec } = this.#ground;
-    const { jobId, attemptId } = held;
+    const { jobId, attemptId, facts } = held;
     const now = this.#ground.now();
     const expiresAt = now + limits.jobTtlMs;
     if (outcome.failure === undefined) {
       const next = { kind: "over" as const, expiresAt };
       return {
         finish: { jobId, attemptId, outcome, move: "succeed", next, expiresAt },
+        facts,
         backoffMs: 0,
       };
     }
@@ -93,7 +96,7 @@ export class Finishes {
       move === "requeue"
         ? { kind: "queued" as const, notBefore, deadline, isSpent }
         : { kind: "over" as const, expiresAt };
-    return { finish: { jobId, attemptId, outcome, move, next, expiresAt }, backoffMs };
+    return { finish: { jobId, attemptId, outcome, move, next, expiresAt }, facts, backoffMs };
   }
 
   #gather(finish: Finish & { readonly rejected?: (error: unknown) => void }): void {
@@ -136,6 +139,10 @@ export class Finishes {
     }
     if (answer === "fenced") return;
     this.#ground.count("finished");
+    this.#ground.log.info(
+      { ...one.facts, move: finish.move, cause: finish.outcome.failure?.cause },
+      "attempt ended",
+    );
     if (finish.move !== "requeue") return;
     this.#ground.count("requeued");
     if (backoffMs < 1) this.#dispatch.wake(classKey);
@@ -159,9 +166,10 @@ export class Finishes {
 
 /** What judging needs of a job that nobody has in memory. */
 export function heldOf(job: Job, attemptId: AttemptId): Held {
-  const { id: jobId, spec, spentAttempts, infraRetries } = job;
+  const { id: jobId, spec, spentAttempts, infraRetries, correlationId } = job;
   const attemptNumber = job.attempts.find(({ id }) => id === attemptId)?.number ?? 0;
-  return new Held({ jobId, attemptId, attemptNumber, spec, spentAttempts, infraRetries }, 0);
+  const assigned = { jobId, attemptId, attemptNumber, spec, spentAttempts, infraRetries };
+  return new Held({ ...assigned, correlationId }, 0);
 }
 
 /** Whether the attempt is one of the job's that this worker has ended. */

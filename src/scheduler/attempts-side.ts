@@ -108,6 +108,7 @@ export class Held {
   readonly specBytes: Uint8Array;
   readonly spentAttempts: number;
   readonly infraRetries: number;
+  readonly correlationId: string;
   /** assigned → running → waiting (for its log) → storing. */
   phase: "assigned" | "running" | "waiting" | "storing" = "assigned";
   /** Its newest durable log batch; undefined when this process does not know. */
@@ -119,14 +120,20 @@ export class Held {
   checkAt: number;
   #spec: JobSpec | undefined;
 
-  constructor(assignment: Omit<Assignment, "tenant" | "correlationId">, checkAt: number) {
+  constructor(assignment: Omit<Assignment, "tenant">, checkAt: number) {
     this.jobId = assignment.jobId;
     this.attemptId = assignment.attemptId;
     this.attemptNumber = assignment.attemptNumber;
     this.specBytes = assignment.spec;
     this.spentAttempts = assignment.spentAttempts;
     this.infraRetries = assignment.infraRetries;
+    this.correlationId = assignment.correlationId;
     this.checkAt = checkAt;
+  }
+
+  /** What every log line about it says. */
+  get facts(): { jobId: JobId; attempt: number; correlationId: string } {
+    return { jobId: this.jobId, attempt: this.attemptNumber, correlationId: this.correlationId };
   }
 
   /** Most attempts succeed without anybody looking into their specs, so they are decoded late. */

@@ -109,7 +109,7 @@ export class Dispatch {
 
   #assign(side: Side, assignments: readonly Assignment[]): void {
     if (assignments.length === 0) return;
-    const { now, limits, watch, count } = this.#ground;
+    const { now, limits, watch, count, log } = this.#ground;
     const checkAt = now() + limits.startMs + limits.graceMs;
     side.jobsLeft -= assignments.length;
     for (const assignment of assignments) {
@@ -119,6 +119,7 @@ export class Dispatch {
       // Without a link it is sent when the agent connects again.
       side.link?.assign(assignment);
       count("assigned");
+      log.info({ ...held.facts, workerId: side.id }, "job assigned");
     }
     watch.touch(assignments.map(({ jobId }) => jobId));
   }
