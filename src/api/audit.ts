@@ -1,5 +1,5 @@
 import type { Call } from "#rpc/edge.ts";
-import type { AccessStore, NewAuditEntry } from "#store/store.ts";
+import type { AccessStore, NewAuditEntry, SubmitAudit } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
 import type { Caller } from "./authenticate.ts";
 import { outcomeOf } from "./status.ts";
@@ -12,6 +12,8 @@ export interface Deed {
 
 /** Writes who changed what. Entries of one turn of the event loop become one step of the store. */
 export interface Audit {
+  /** The entry of a submit, which the store writes in the submit's own step. */
+  submitEntry(call: Call<Caller>): SubmitAudit;
   /** Resolves once the entry is durable. */
   record(call: Call<Caller>, deed: Deed): Promise<void>;
   /** An event without a call, such as a refused one-time token. */
@@ -46,18 +48,21 @@ export function createAudit(options: AuditOptions): Audit {
     last = next;
     return next;
   };
+  const entryOf = (call: Call<Caller>): Omit<SubmitAudit, "expiresAt"> => ({
+    at: now(),
+    actor: call.caller.subject,
+    tenant: call.caller.tenant,
+    action: call.method.slice(call.method.lastIndexOf("/") + 1),
+    peer: call.peer,
+    correlationId: call.correlationId,
+  });
   const record: Audit["record"] = (call, deed) =>
-    append({
-      at: now(),
-      actor: call.caller.subject,
-      tenant: call.caller.tenant,
-      action: call.method.slice(call.method.lastIndexOf("/") + 1),
-      target: deed.target.slice(0, 256),
-      outcome: deed.outcome,
-      peer: call.peer,
-      correlationId: call.correlationId,
-    });
+    append({ ...entryOf(call), target: deed.target.slice(0, 256), outcome: deed.outcome });
   return {
+    submitEntry(call) {
+      const entry = entryOf(call);
+      return { ...entry, expiresAt: entry.at + ttlMs };
+    },
     record,
     append,
     async around(call, target, step) {

@@ -10,7 +10,7 @@ import type { JobStore, NewJob, SubmitOutcome } from "#store/store.ts";
 import { admitJob, type AdmissionOptions } from "./admission.ts";
 import type { Audit } from "./audit.ts";
 import type { Caller } from "./authenticate.ts";
-import { statusCodes, statusName } from "./status.ts";
+import { statusCodes } from "./status.ts";
 
 export interface SubmitterOptions extends AdmissionOptions {
   readonly store: Pick<JobStore, "submitJobs">;
@@ -29,14 +29,14 @@ export type Submit = (
 
 /** Accepts jobs, each for itself; resolves once they are durable. */
 export function createSubmitter(options: SubmitterOptions): Submit {
-  const { store, scheduler, now } = options;
+  const { store, scheduler, audit, now } = options;
   return async (requests, call) => {
     options.checkOpen();
     const at = now();
     const admitted = requests.map((request) => admit(request, call, { ...options, now: at }));
     const jobs = admitted.filter((job): job is NewJob => !(job instanceof HodeiError));
     // The store and the scheduler hear of them in one turn, so that a claim for an idle worker shares the commit.
-    const stored = jobs.length === 0 ? [] : store.submitJobs(jobs, at);
+    const stored = jobs.length === 0 ? [] : store.submitJobs(jobs, at, audit.submitEntry(call));
     if (jobs.length > 0) scheduler.jobsArrived(new Set(jobs.map((job) => job.classKey)));
     const outcomes = await stored;
     options.onSubmitted(outcomes.filter((outcome) => outcome.kind === "accepted").length);
@@ -51,7 +51,8 @@ export function createSubmitter(options: SubmitterOptions): Submit {
       if (result?.$case === "accepted")
         call.log.info({ jobId: result.value.jobId }, "job submitted");
     }
-    record(options.audit, call, results);
+    // What never reached the store is on record all the same.
+    if (jobs.length === 0) await audit.record(call, { target: "", outcome: "INVALID_ARGUMENT" });
     return results;
   };
 }
@@ -78,13 +79,6 @@ function admit(
   }
 }
 
-/** The job's own record says who submitted it, in the same commit; so the answer need not wait for this one. */
-function record(audit: Audit, call: Call<Caller>, results: readonly SubmitResult[]): void {
-  audit.record(call, deedOf(results)).catch((error: unknown) => {
-    call.log.error({ err: error }, "an audit entry was not stored");
-  });
-}
-
 function resultOf(outcome: SubmitOutcome): SubmitResult {
   switch (outcome.kind) {
     case "accepted": {
@@ -106,16 +100,4 @@ function resultOf(outcome: SubmitOutcome): SubmitResult {
 function refused(error: HodeiError): SubmitResult {
   const value = { code: statusCodes[error.code], message: error.message };
   return { result: { $case: "refused", value } };
-}
-
-function deedOf(results: readonly SubmitResult[]): { target: string; outcome: string } {
-  const ids: string[] = [];
-  let problem = "";
-  for (const { result } of results) {
-    if (result?.$case === "accepted") ids.push(result.value.jobId);
-    else if (result !== undefined) problem ||= statusName(result.value.code);
-  }
-  const first = ids[0] ?? "";
-  const target = ids.length > 1 ? `${first} and ${ids.length - 1} more` : first;
-  return { target, outcome: ids.length > 0 || problem === "" ? "OK" : problem };
 }

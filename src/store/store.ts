@@ -20,8 +20,12 @@ export interface Store extends JobStore, DispatchStore, WorkerStore, AccessStore
 
 /** Jobs and their histories. */
 export interface JobStore {
-  /** Accepts jobs, each for itself: one that is refused leaves the others alone. Ids grow in the order given. */
-  submitJobs(jobs: readonly NewJob[], now: number): Promise<readonly SubmitOutcome[]>;
+  /** Accepts jobs, each for itself: one that is refused leaves the others alone. Ids grow in the order given. With `audit`, one row says so in the same step. */
+  submitJobs(
+    jobs: readonly NewJob[],
+    now: number,
+    audit?: SubmitAudit,
+  ): Promise<readonly SubmitOutcome[]>;
 
   findJob(id: JobId): Promise<Job | undefined>;
 
@@ -321,6 +325,9 @@ export interface WorkerEnd {
 }
 
 export type NewAuditEntry = Omit<AuditEntry, "sequence"> & { readonly expiresAt: number };
+
+/** The row of a submit; the store adds what came of it (`describeSubmit`). */
+export type SubmitAudit = Omit<NewAuditEntry, "target" | "outcome">;
 
 export interface AuditQuery extends PageQuery {
   /** Empty: all. */

@@ -1,5 +1,5 @@
 import { HodeiError } from "#error.ts";
-import type { AuditQuery, Page, PageQuery } from "#store/store.ts";
+import type { AuditQuery, NewAuditEntry, Page, PageQuery } from "#store/store.ts";
 import type { AuditEntry, Token } from "#tenant/identity.ts";
 import { cut } from "./page.ts";
 import type { State } from "./state.ts";
@@ -19,6 +19,13 @@ export function revokeToken(state: State, id: string, now: number): Token {
   if (entry === undefined) throw new HodeiError("not_found", `token ${id} is not known`);
   entry.token = { ...entry.token, revokedAt: entry.token.revokedAt ?? now };
   return entry.token;
+}
+
+export function appendAudit(state: State, entries: readonly NewAuditEntry[]): void {
+  for (const { expiresAt, ...entry } of entries) {
+    state.auditSequence++;
+    state.audit.push({ entry: { ...entry, sequence: state.auditSequence }, expiresAt });
+  }
 }
 
 export function listAudit(state: State, query: AuditQuery): Page<AuditEntry> {

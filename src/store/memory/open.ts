@@ -1,5 +1,6 @@
 import type { Store } from "#store/store.ts";
-import { expire, listAudit, listTokens, revokeToken } from "./access.ts";
+import { describeSubmit } from "#tenant/audit.ts";
+import { appendAudit, expire, listAudit, listTokens, revokeToken } from "./access.ts";
 import { claimNext, countAhead, finishAttempt, readDemand, startAttempt } from "./dispatch.ts";
 import {
   cancelJob,
@@ -36,7 +37,11 @@ export function openMemoryStore(options: MemoryOptions = {}): MemoryStore {
 // Async, so that what a step throws becomes a rejection; each runs to its end when it is called.
 function jobMethods(state: State) {
   return {
-    submitJobs: async (jobs, now) => jobs.map((job) => submitJob(state, job, now)),
+    submitJobs: async (jobs, now, audit) => {
+      const outcomes = jobs.map((job) => submitJob(state, job, now));
+      if (audit !== undefined) appendAudit(state, [{ ...audit, ...describeSubmit(outcomes) }]);
+      return outcomes;
+    },
     findJob: async (id) => state.jobs.get(id)?.job,
     listJobs: async (query) => listJobs(state, query),
     listEvents: async (id, afterSequence, limit) => {
@@ -110,12 +115,7 @@ function accessMethods(state: State) {
     findToken: async (id) => state.tokens.get(id),
     listTokens: async (query) => listTokens(state, query),
     revokeToken: async (id, now) => revokeToken(state, id, now),
-    appendAudit: async (entries) => {
-      for (const { expiresAt, ...entry } of entries) {
-        state.auditSequence++;
-        state.audit.push({ entry: { ...entry, sequence: state.auditSequence }, expiresAt });
-      }
-    },
+    appendAudit: async (entries) => appendAudit(state, entries),
     listAudit: async (query) => listAudit(state, query),
     expire: async (now, limit) => expire(state, now, limit),
     restart: () => {

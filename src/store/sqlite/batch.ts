@@ -164,12 +164,13 @@ function answerOf(error: unknown): Answer {
 }
 
 function stepsOf(core: Core): Readonly<Record<Method, Step>> {
+  const accessSteps = new AccessSteps(core.db);
   const parts = [
-    new JobSteps(core),
+    new JobSteps(core, (entry) => accessSteps.appendAudit([entry])),
     new DispatchSteps(core),
     new WorkerSteps(core),
     new ListSteps(core),
-    new AccessSteps(core.db),
+    accessSteps,
   ] as const;
   const [job, dispatch, worker, list, access] = parts;
   return {

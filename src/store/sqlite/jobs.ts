@@ -5,13 +5,16 @@ import { jobIdOf, numberOf, type JobId } from "#job/id.ts";
 import type { Job, JobEvent } from "#job/job.ts";
 import { canMove } from "#job/state.ts";
 import type {
+  NewAuditEntry,
   NewCancel,
   NewJob,
   NewStage,
   NextStep,
+  SubmitAudit,
   SubmitOutcome,
   VersionedMove,
 } from "#store/store.ts";
+import { describeSubmit } from "#tenant/audit.ts";
 import { isSameHash } from "#worker/secret.ts";
 import type { Core } from "./core.ts";
 import { draftOf, firstFinal, type Draft } from "./job-table.ts";
@@ -27,13 +30,15 @@ type KeyRow = {
 /** The steps of a job's life that need no worker. */
 export class JobSteps {
   readonly #core: Core;
+  readonly #appendAudit: (entry: NewAuditEntry) => void;
   readonly #insertSpec: StatementSync;
   readonly #selectKey: StatementSync;
   readonly #putKey: StatementSync;
   readonly #selectDue: StatementSync;
 
-  constructor(core: Core) {
+  constructor(core: Core, appendAudit: (entry: NewAuditEntry) => void) {
     this.#core = core;
+    this.#appendAudit = appendAudit;
     this.#insertSpec = core.db.prepare(
       "INSERT INTO specs (key, name, labels, correlation, spec) VALUES (?, ?, ?, ?, ?)",
     );
@@ -50,9 +55,11 @@ export class JobSteps {
     );
   }
 
-  submitJobs(jobs: readonly NewJob[], now: number): readonly SubmitOutcome[] {
+  submitJobs(jobs: readonly NewJob[], now: number, audit?: SubmitAudit): readonly SubmitOutcome[] {
     this.#core.ready.promote(now);
-    return jobs.map((job) => this.#submitJob(job, now));
+    const outcomes = jobs.map((job) => this.#submitJob(job, now));
+    if (audit !== undefined) this.#appendAudit({ ...audit, ...describeSubmit(outcomes) });
+    return outcomes;
   }
 
   #submitJob(job: NewJob, now: number): SubmitOutcome {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { NewAuditEntry, Store } from "#store/store.ts";
 import type { Token } from "#tenant/identity.ts";
 import { jobIn, submit } from "./job-facts.ts";
-import { dawn, day, hash, readyWorker, workerId } from "./make.ts";
+import { dawn, day, hash, newJob, readyWorker, workerId } from "./make.ts";
 
 function token(id: string, change: Partial<Token> = {}): Token {
   const who = { id, subject: "ada", tenant: "acme", role: "admin" } as const;
@@ -46,6 +46,20 @@ export function accessFacts(current: () => Store): void {
       expect(next.rows).toMatchObject([{ sequence: 1, actor: "ada", action: "SubmitJob" }]);
       const bob = await current().listAudit({ ...all, actor: "bob" });
       expect(bob.rows.map((row) => row.sequence)).toEqual([2]);
+    });
+
+    test("a submit brings its audit row along in the same step", async () => {
+      const { target: _target, outcome: _outcome, ...entry } = audit();
+      const few = newJob({ maxQueued: 2 });
+      const results = await current().submitJobs([few, few, few], dawn, entry);
+      const [first] = results.flatMap((result) => (result.kind === "accepted" ? [result.id] : []));
+      await current().submitJobs([few], dawn, entry);
+      const all = { pageSize: 9, pageToken: undefined, correlationId: "", actor: "", target: "" };
+      const page = await current().listAudit(all);
+      expect(page.rows).toMatchObject([
+        { target: "", outcome: "RESOURCE_EXHAUSTED" },
+        { target: `${first} and 1 more`, outcome: "OK" },
+      ]);
     });
 
     test("everything ends, a bounded number at a time, never early", async () => {
