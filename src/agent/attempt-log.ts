@@ -79,6 +79,8 @@ export class AttemptLog {
   read(stream: LogStream, source: Readable): void {
     this.#sources.add(source);
     source.on("data", (chunk: Buffer) => this.add(stream, chunk));
+    // A pipe that breaks has ended; `close` follows.
+    source.on("error", () => undefined);
     source.once("close", () => this.#sources.delete(source));
     if (this.#isFull) source.pause();
   }

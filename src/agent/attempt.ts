@@ -1,16 +1,18 @@
-import type { ChildProcess } from "node:child_process";
+import { rmSync } from "node:fs";
 import type { Failure } from "#job/failure.ts";
 import type { JobSpec, Outcome, Usage } from "#job/job.ts";
 import { AttemptLog, type LogBounds } from "./attempt-log.ts";
 import {
   isDirectory,
   type JobIdentity,
+  type JobProcess,
   type Launch,
+  type LaunchGround,
   prepareLaunch,
-  removeScratch,
   startProcess,
 } from "./job-process.ts";
 import type { MemoryKills } from "./memory-kills.ts";
+import type { Pipes } from "./pipes.ts";
 import { type ProcessEntry, signalTo } from "#processes.ts";
 import { type JobProcesses, killAll, signalAll } from "./sweep.ts";
 import { measure } from "./usage.ts";
@@ -18,21 +20,23 @@ import {
   type Exit,
   failureBeforeStart,
   failureOfExit,
+  failureOfSpec,
   failureOfStart,
   isShell,
   signalNumber,
   type StopCause,
 } from "./verdict.ts";
 
-/** How long output may follow the exit of the process that was started, when others still hold its pipes. */
-const drainMs = 5_000;
+/** When others still hold the pipes of a process that has ended, they are killed after the first pause, and not waited for after the second. */
+const leftoverMs = 1_000;
+const drainMs = 3_000;
 const longestTimerMs = 2 ** 31 - 1;
+const neverRan: Exit = { exitCode: undefined, signal: undefined };
 
-export interface AttemptOptions extends JobIdentity {
+export interface AttemptOptions extends JobIdentity, LaunchGround {
   readonly id: string;
   readonly spec: JobSpec;
-  readonly workDir: string;
-  readonly env: Readonly<Record<string, string>>;
+  readonly pipes: Pipes;
   readonly logBounds: LogBounds;
   readonly memoryKills: MemoryKills;
   readonly onStarted: () => void;
@@ -47,11 +51,13 @@ export class Attempt {
   readonly jobId: string;
   readonly marker: string;
   readonly spec: JobSpec;
+  /** On the monotonic clock. */
+  readonly takenAt = performance.now();
   readonly log: AttemptLog;
   readonly #options: AttemptOptions;
   readonly #processes: JobProcesses;
   #launch: Launch | undefined;
-  #child: ChildProcess | undefined;
+  #process: JobProcess | undefined;
   #startedAt: number | undefined;
   #outcome: Outcome | undefined;
   #stop: { readonly cause: StopCause; readonly reason: string } | undefined;
@@ -80,7 +86,12 @@ export class Attempt {
   }
 
   get isRunning(): boolean {
-    return this.#child !== undefined && this.#outcome === undefined;
+    return this.#process !== undefined && this.#outcome === undefined;
+  }
+
+  /** Whether it waits for `start`. */
+  get isWaiting(): boolean {
+    return this.#process === undefined && this.#outcome === undefined;
   }
 
   /** Makes ready whatever can be before `start`; a failure becomes the outcome. */
@@ -97,27 +108,38 @@ export class Attempt {
   start(): void {
     this.prepare();
     const launch = this.#launch;
-    if (launch === undefined || this.#child !== undefined || this.#outcome !== undefined) return;
+    if (launch === undefined || !this.isWaiting) return;
     try {
-      const child = startProcess(launch);
-      this.#child = child;
-      child.once("error", (error) => this.#failStart(launch.program, error));
-      if (child.pid !== undefined) this.#run(child, child.pid);
+      const started = startProcess(launch, this.#options.pipes);
+      const { child, outputs } = started;
+      this.#process = started;
+      child.once("error", (error) => {
+        for (const { source } of outputs) source.destroy();
+        this.#failStart(launch.program, error);
+      });
+      if (child.pid !== undefined) this.#run(started, child.pid);
     } catch (error) {
       this.#failStart(launch.program, error);
     }
+  }
+
+  /** Its spec cannot be read: it ends without having begun. */
+  refuse(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#end(neverRan, failureOfSpec(reason));
   }
 
   /** Ends it: politely at first, by force after `graceMs`. The first cause stays; a shorter grace counts. */
   stop(cause: StopCause, reason: string, graceMs: number): void {
     if (this.#outcome !== undefined) return;
     this.#stop ??= { cause, reason };
-    if (this.#child === undefined) {
-      this.#end({ exitCode: undefined, signal: undefined }, failureBeforeStart(cause, reason));
+    const child = this.#process?.child;
+    if (child === undefined) {
+      this.#end(neverRan, failureBeforeStart(cause, reason));
       return;
     }
     // After its own exit only output is awaited, and nobody is left to be polite to.
-    const hasExited = this.#child.exitCode !== null || this.#child.signalCode !== null;
+    const hasExited = child.exitCode !== null || child.signalCode !== null;
     if (graceMs > 0 && !hasExited) signalAll(this.#processes, "SIGTERM");
     clearTimeout(this.#kill);
     if (graceMs <= 0) this.kill();
@@ -132,19 +154,27 @@ export class Attempt {
   abandon(): void {
     this.#isAbandoned = true;
     this.#clearTimers();
-    if (this.#child !== undefined) this.kill();
+    if (this.#process !== undefined) this.kill();
     this.forget();
+    this.clean();
   }
 
-  /** Gives up its log and its files. */
+  /** Gives up its log. */
   forget(): void {
     this.log.close();
-    void removeScratch(this.#launch?.scratch ?? []);
+  }
+
+  /** Gives up its files; nothing of it may run any more. */
+  clean(): void {
+    const { directory, scriptPath } = this.#launch ?? {};
+    if (directory !== undefined) this.#options.directories.give(directory);
+    if (scriptPath !== undefined) rmSync(scriptPath, { force: true });
+    this.#launch = undefined;
   }
 
   /** What it uses now, as peaks so far. */
   usage(all: readonly ProcessEntry[]): Usage {
-    const pid = this.#child?.pid;
+    const pid = this.#process?.child.pid;
     const now = pid === undefined ? undefined : measure(pid, all);
     this.#peak = {
       cpuSeconds: Math.max(this.#peak.cpuSeconds, now?.cpuSeconds ?? 0),
@@ -154,43 +184,47 @@ export class Attempt {
     return this.#peak;
   }
 
-  #run(child: ChildProcess, pid: number): void {
+  #run({ child, outputs }: JobProcess, pid: number): void {
     Object.assign(this.#processes, { pid });
     this.#startedAt = Date.now();
-    if (child.stdout !== null) this.log.read("stdout", child.stdout);
-    if (child.stderr !== null) this.log.read("stderr", child.stderr);
     const { executionTimeoutMs, cancelGraceMs } = this.spec;
     const overdue = (): void => this.stop("execution_timeout", "", cancelGraceMs);
     this.#timeout = setTimeout(overdue, Math.min(executionTimeoutMs, longestTimerMs));
-    let hasClosed = false;
-    child.once("close", () => (hasClosed = true));
+    let openOutputs = outputs.length;
+    let exit: Exit | undefined;
+    let drain: NodeJS.Timeout | undefined;
+    const finishWhenDone = (): void => {
+      if (openOutputs > 0 || exit === undefined) return;
+      clearTimeout(drain);
+      this.#finish(exit);
+    };
+    for (const { stream, source } of outputs) {
+      source.once("close", () => {
+        openOutputs--;
+        finishWhenDone();
+      });
+      this.log.read(stream, source);
+    }
+    const giveUp = (): void => {
+      // While the log is full nobody reads, so no time has passed for those who write.
+      if (this.log.isFull) drain = setTimeout(giveUp, drainMs);
+      else for (const { source } of outputs) source.destroy();
+    };
+    const killOthers = (): void => {
+      this.kill();
+      drain = setTimeout(giveUp, drainMs);
+    };
     child.once("exit", (code, signal) => {
-      const exit = { exitCode: code ?? undefined, signal: signal ?? undefined };
+      exit = { exitCode: code ?? undefined, signal: signal ?? undefined };
       clearTimeout(this.#timeout);
       // What it left in its group ends with it; what left the group is found by its marker.
       signalTo(-pid, "SIGKILL");
       if (this.#stop !== undefined) this.kill();
-      if (hasClosed) this.#finish(exit);
-      else this.#drain(child, exit);
+      // The exit decides; but what is in the pipes is still read.
+      if (openOutputs > 0) drain = setTimeout(killOthers, leftoverMs);
+      finishWhenDone();
     });
     this.#options.onStarted();
-  }
-
-  /** The exit decides; but what is in the pipes is still read. */
-  #drain(child: ChildProcess, exit: Exit): void {
-    const giveUp = (): void => {
-      // While the log is full nobody reads, so no time has passed for those who write.
-      if (this.log.isFull) timer = setTimeout(giveUp, drainMs);
-      else {
-        child.stdout?.destroy();
-        child.stderr?.destroy();
-      }
-    };
-    let timer = setTimeout(giveUp, drainMs);
-    child.once("close", () => {
-      clearTimeout(timer);
-      this.#finish(exit);
-    });
   }
 
   #finish(exit: Exit): void {
@@ -206,7 +240,7 @@ export class Attempt {
   }
 
   #failStart(what: string, error: unknown): void {
-    this.#child = undefined;
+    this.#process = undefined;
     const cwd = this.#launch?.cwd;
     const isHomeless = cwd !== undefined && !isDirectory(cwd);
     const { exitCode, failure } = failureOfStart(what, error);
@@ -216,10 +250,7 @@ export class Attempt {
     }
     const message = isHomeless ? `working directory ${cwd} does not exist` : failure.message;
     const blame = isHomeless ? "user" : "node";
-    this.#end(
-      { exitCode: undefined, signal: undefined },
-      { ...failure, cause: "preparation_failed", blame, message },
-    );
+    this.#end(neverRan, { ...failure, cause: "preparation_failed", blame, message });
   }
 
   #end(exit: Exit, failure: Failure | undefined): void {

@@ -1,5 +1,4 @@
 import type { Metadata, ServiceError } from "@grpc/grpc-js";
-import { randomBytes } from "node:crypto";
 import type {
   AgentEvent,
   AgentServiceClient,
@@ -9,15 +8,20 @@ import type {
   ServerCommand,
   Welcome,
 } from "#rpc/gen/hodei/v1/agent_service.ts";
-import { decodeSpec } from "#rpc/spec.ts";
 import { msOf } from "#rpc/time.ts";
 import type { AgentOptions } from "./agent.ts";
-import { Attempt } from "./attempt.ts";
+import { attemptOf, type AttemptGround } from "./assignment.ts";
+import type { Attempt } from "./attempt.ts";
 import { Contact } from "./contact.ts";
+import { FreshDirectories } from "./fresh-directories.ts";
+import { inheritedEnvironment } from "./job-process.ts";
 import { Leftovers } from "./leftovers.ts";
 import { Link } from "./link.ts";
 import { watchMemoryKills } from "./memory-kills.ts";
 import { goodbyeOf, helloOf, renewalOf, resultOf, startedOf } from "./messages.ts";
+import { dueOf, nextDue, renewPauseMs } from "./patience.ts";
+import { Pipes } from "./pipes.ts";
+import { Starts } from "./starts.ts";
 import { Turn } from "./turn.ts";
 import { Uplink } from "./uplink.ts";
 
@@ -39,22 +43,36 @@ export class AgentLife {
   readonly #uplink: Uplink;
   readonly #turn = new Turn<AgentEvent>((events) => this.#link.send({ events }));
   readonly #contact = new Contact(performance.now());
-  readonly #memoryKills = watchMemoryKills();
   readonly #end = Promise.withResolvers<number>();
   readonly #leftovers = new Leftovers();
+  readonly #ground: AttemptGround;
+  readonly #starts: Starts;
   #welcome: Welcome | undefined;
   #isGreeted = false;
   #isDraining = false;
   #isStopping = false;
   #isLeaving = false;
   #taken = 0;
-  #renewTimer: NodeJS.Timeout | undefined;
-  #contactTimer: NodeJS.Timeout | undefined;
-  #idleTimer: NodeJS.Timeout | undefined;
-  #deliverTimer: NodeJS.Timeout | undefined;
+  #renewPauseMs = 0;
+  readonly #timers: Partial<Record<"renew" | "contact" | "idle" | "deliver", NodeJS.Timeout>> = {};
 
   constructor(options: AgentOptions, client: AgentServiceClient, session: () => Metadata) {
     this.#options = options;
+    this.#starts = new Starts({
+      attempts: this.#attempts,
+      contactAt: () => this.#contact.lastAt,
+      ask: () => this.#isGreeted && this.#renew(),
+    });
+    this.#ground = {
+      options,
+      env: inheritedEnvironment(options.env),
+      pipes: new Pipes(options.workDir, options.log),
+      directories: new FreshDirectories(`${options.workDir}/jobs`),
+      memoryKills: watchMemoryKills(),
+      onStarted: (attempt) => this.#tell(startedOf(attempt)),
+      onLog: () => this.#uplink.pump(),
+      onEnded: (attempt) => this.#deliver(attempt),
+    };
     this.#link = new Link({
       open: () => client.control(session()),
       onOpen: () => this.#greet(),
@@ -76,6 +94,7 @@ export class AgentLife {
     this.#watchContact();
     if (stop.aborted) stopAll();
     const code = await this.#end.promise;
+    await this.#ground.pipes.close();
     stop.removeEventListener("abort", stopAll);
     kill.removeEventListener("abort", killAll);
     return code;
@@ -96,12 +115,13 @@ export class AgentLife {
           break;
         case "renewalAck":
           this.#contact.acknowledge(command.value.sequence);
+          this.#starts.confirm();
           break;
         case "assignment":
           this.#take(command.value);
           break;
         case "go":
-          this.#attempts.get(command.value.attemptId)?.start();
+          this.#starts.add(command.value.attemptId);
           break;
         case "cancel": {
           const { attemptId, grace, reason } = command.value;
@@ -138,19 +158,22 @@ export class AgentLife {
     }
     this.#renew();
     this.#watchIdle();
+    // One job needs two pipes; who runs many gets more ahead of time.
+    this.#ground.pipes.prepare(welcome.maxJobs === 1 ? 1 : 2 * Math.max(1, welcome.slots));
   }
 
   #renew(): void {
-    clearTimeout(this.#renewTimer);
+    clearTimeout(this.#timers.renew);
     const now = performance.now();
     this.#turn.add(renewalOf(this.#contact.renew(now), this.#attempts.values(), now));
-    const intervalMs = Math.max(10, msOf(this.#welcome?.renewInterval) ?? 5_000);
-    this.#renewTimer = setTimeout(() => this.#renew(), intervalMs);
+    const askedMs = msOf(this.#welcome?.renewInterval) ?? 5_000;
+    this.#renewPauseMs = renewPauseMs(this.#attempts, askedMs);
+    this.#timers.renew = setTimeout(() => this.#renew(), this.#renewPauseMs);
   }
 
   #lose(error: ServiceError | undefined): void {
     this.#isGreeted = false;
-    clearTimeout(this.#renewTimer);
+    clearTimeout(this.#timers.renew);
     const detail = error === undefined ? {} : { code: error.code, detail: error.details };
     this.#options.log.warn(detail, "lost the server; connecting again");
     if (this.#isStopping && this.#attempts.size === 0) this.#leave("stopped", exitCodes.stopped);
@@ -166,47 +189,31 @@ export class AgentLife {
   #take(assignment: Assignment): void {
     const { attemptId: id, jobId, go } = assignment;
     if (this.#over.has(id) || this.#isLeaving) return;
-    const held = this.#attempts.get(id);
-    if (held !== undefined) {
-      if (go) held.start();
+    if (this.#attempts.has(id)) {
+      if (go) this.#starts.add(id);
       return;
     }
     this.#taken++;
-    clearTimeout(this.#idleTimer);
-    const attempt: Attempt = new Attempt({
-      id,
-      jobId,
-      attemptNumber: assignment.attemptNumber,
-      marker: `HODEI_JOB_MARKER=${randomBytes(16).toString("hex")}`,
-      spec: decodeSpec(assignment.spec),
-      workDir: this.#options.workDir,
-      env: this.#options.env,
-      memoryKills: this.#memoryKills,
-      logBounds: {
-        batchBytes: this.#welcome?.logBatchBytes || 64 * 1024,
-        batchDelayMs: msOf(this.#welcome?.logBatchDelay) ?? 25,
-        memoryBytes: this.#options.logMemoryBytes,
-        spoolBytes: this.#options.logSpoolBytes,
-      },
-      onStarted: () => this.#tell(startedOf(attempt)),
-      onLog: () => this.#uplink.pump(),
-      onEnded: () => this.#deliver(attempt),
-    });
+    clearTimeout(this.#timers.idle);
+    const { attempt, error } = attemptOf(assignment, this.#welcome, this.#ground);
     this.#attempts.set(id, attempt);
-    const { correlationId } = assignment;
-    this.#options.log.info({ jobId, attempt: assignment.attemptNumber, correlationId }, "assigned");
+    if (error !== undefined) attempt.refuse(error);
+    const { correlationId, attemptNumber } = assignment;
+    this.#options.log.debug({ jobId, attempt: attemptNumber, correlationId }, "assigned");
     this.#uplink.open();
     if (this.#isStopping) attempt.stop("worker_stopped", "", 0);
-    else if (go) attempt.start();
+    else if (go) this.#starts.add(id);
     else attempt.prepare();
+    if (attempt.spec.disconnectToleranceMs < 4 * this.#renewPauseMs) this.#renew();
     this.#watchContact();
   }
 
   #deliver(attempt: Attempt): void {
     const { jobId, outcome } = attempt;
     const facts = { jobId, exitCode: outcome?.exitCode, cause: outcome?.failure?.cause };
-    this.#options.log.info(facts, "ended");
-    if (attempt.startedAt !== undefined) this.#leftovers.add(attempt.marker);
+    this.#options.log.debug(facts, "ended");
+    if (attempt.startedAt === undefined) attempt.clean();
+    else this.#leftovers.add(attempt.marker, () => attempt.clean());
     const event = resultOf(attempt);
     if (event !== undefined) this.#tell(event);
     this.#watchContact();
@@ -252,7 +259,7 @@ export class AgentLife {
       attempt.stop("worker_stopped", "", graceMs);
     }
     const leave = (): void => this.#leave("stopped", exitCodes.stopped);
-    this.#deliverTimer = setTimeout(leave, longestMs + deliverMs);
+    this.#timers.deliver = setTimeout(leave, longestMs + deliverMs);
     this.#leaveWhenDone();
   }
 
@@ -265,40 +272,33 @@ export class AgentLife {
   }
 
   #watchIdle(): void {
-    clearTimeout(this.#idleTimer);
+    clearTimeout(this.#timers.idle);
     const idleMs = msOf(this.#welcome?.idleTimeout);
     if (idleMs === undefined || this.#attempts.size > 0) return;
     const leave = (): void => this.#leave("idle", exitCodes.left);
-    this.#idleTimer = setTimeout(leave, Math.min(idleMs, longestTimerMs));
+    this.#timers.idle = setTimeout(leave, Math.min(idleMs, longestTimerMs));
   }
 
   /** Stops what has been without contact for too long, and looks again when the next one is due. */
   #watchContact(): void {
-    clearTimeout(this.#contactTimer);
+    clearTimeout(this.#timers.contact);
     if (this.#isLeaving) return;
     const now = performance.now();
-    const isOverdue = ({ outcome, spec }: Attempt): boolean =>
-      outcome === undefined && this.#contact.lastAt + spec.disconnectToleranceMs <= now;
+    const { lastAt: lastContactAt } = this.#contact;
+    const isOverdue = (attempt: Attempt): boolean =>
+      attempt.outcome === undefined && dueOf(attempt, lastContactAt) <= now;
     for (const attempt of [...this.#attempts.values()].filter(isOverdue)) {
       attempt.stop("self_stopped", "", 0);
     }
-    const due = this.#nextDue();
+    const patienceMs = this.#options.disconnectToleranceMs;
+    const due = nextDue(this.#attempts, { lastContactAt, patienceMs });
     if (due <= now && this.#isIdle()) {
       this.#options.log.error({}, "no contact for too long; leaving");
       this.#leave("", exitCodes.unreachable);
     } else if (due > now) {
       const pauseMs = Math.min(Math.ceil(due - now), longestTimerMs);
-      this.#contactTimer = setTimeout(() => this.#watchContact(), pauseMs);
+      this.#timers.contact = setTimeout(() => this.#watchContact(), pauseMs);
     }
-  }
-
-  /** When something must be stopped, or the agent itself leaves, unless the server is heard before. */
-  #nextDue(): number {
-    const running = [...this.#attempts.values()].filter(({ outcome }) => outcome === undefined);
-    const tolerances = running.map(({ spec }) => spec.disconnectToleranceMs);
-    // What is still to be delivered is worth waiting for as long again; by then nobody wants it any more.
-    const patience = this.#options.disconnectToleranceMs * (this.#attempts.size > 0 ? 2 : 1);
-    return this.#contact.lastAt + (running.length > 0 ? Math.min(...tolerances) : patience);
   }
 
   #isIdle(): boolean {
@@ -308,14 +308,7 @@ export class AgentLife {
   #leave(reason: string, code: number): void {
     if (this.#isLeaving) return;
     this.#isLeaving = true;
-    for (const timer of [
-      this.#renewTimer,
-      this.#contactTimer,
-      this.#idleTimer,
-      this.#deliverTimer,
-    ]) {
-      clearTimeout(timer);
-    }
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     this.#options.log.info({ reason }, "leaving");
     for (const attempt of this.#attempts.values()) attempt.abandon();
     this.#leftovers.sweep();

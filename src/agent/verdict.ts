@@ -47,6 +47,18 @@ export function failureBeforeStart(cause: StopCause, reason: string): Failure {
   return { ...stopped(cause, reason, {}), stage: "preparing", userCodeMayHaveRun: false };
 }
 
+/** What an attempt comes to whose spec the agent cannot read: the server has checked it, so it is nobody's fault but the system's. */
+export function failureOfSpec(reason: string): Failure {
+  return {
+    stage: "preparing",
+    cause: "preparation_failed",
+    blame: "system",
+    message: "the agent cannot read the spec of the job",
+    userCodeMayHaveRun: false,
+    evidence: { error: reason },
+  };
+}
+
 /** Why a process could not be started, with the exit code that a shell would give it. */
 export function failureOfStart(
   program: string,

@@ -67,9 +67,16 @@ export class ScriptedServer implements AsyncDisposable {
   control: Control | undefined;
   logs: Logs | undefined;
   #server = new Server();
+  #lastEventAt = 0;
 
-  static async open(script: Partial<Script> = {}): Promise<ScriptedServer> {
+  #credentials = ServerCredentials.createInsecure();
+
+  static async open(
+    script: Partial<Script> = {},
+    credentials = ServerCredentials.createInsecure(),
+  ): Promise<ScriptedServer> {
     const opened = new ScriptedServer();
+    opened.#credentials = credentials;
     Object.assign(opened.script, script);
     await opened.listen(0);
     return opened;
@@ -83,10 +90,8 @@ export class ScriptedServer implements AsyncDisposable {
       logs: this.#logs,
     });
     const { promise, resolve, reject } = Promise.withResolvers<number>();
-    this.#server.bindAsync(
-      `127.0.0.1:${port}`,
-      ServerCredentials.createInsecure(),
-      (error, bound) => (error === null ? resolve(bound) : reject(error)),
+    this.#server.bindAsync(`127.0.0.1:${port}`, this.#credentials, (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
     );
     this.address = `127.0.0.1:${await promise}`;
   }
@@ -112,11 +117,15 @@ export class ScriptedServer implements AsyncDisposable {
 
   assign(id: string, spec: Partial<JobSpec>, go = true): void {
     const full = { ...specFromWire(WireSpec.decode(new Uint8Array())), ...spec };
+    this.assignBytes(id, Buffer.from(encodeSpec(full)), go);
+  }
+
+  assignBytes(id: string, spec: Buffer, go = true): void {
     const value = {
       attemptId: id,
       jobId: `job-${id}`,
       attemptNumber: 1,
-      spec: Buffer.from(encodeSpec(full)),
+      spec,
       go,
       correlationId: "c",
       tenant: "t",
@@ -156,6 +165,17 @@ export class ScriptedServer implements AsyncDisposable {
       },
       { timeout: 9_000, interval: 10 },
     );
+  }
+
+  /** Time since the last event. */
+  silentMs(): number {
+    return performance.now() - this.#lastEventAt;
+  }
+
+  /** How often an attempt was reported to have started. */
+  startsOf(id: string): number {
+    return this.events.filter((event) => event.$case === "started" && event.value.attemptId === id)
+      .length;
   }
 
   resultsOf(id: string): Result[] {
@@ -212,6 +232,7 @@ export class ScriptedServer implements AsyncDisposable {
 
   #take(call: Control, event: NonNullable<AgentEvent["event"]>): void {
     this.events.push(event);
+    this.#lastEventAt = performance.now();
     const reply = (command: NonNullable<ServerCommand["command"]>): void => {
       call.write({ commands: [{ command }] });
     };

@@ -1,0 +1,64 @@
+import { randomUUID } from "node:crypto";
+import type { JobSpec } from "#job/job.ts";
+import type { Assignment, Welcome } from "#rpc/gen/hodei/v1/agent_service.ts";
+import { JobSpec as WireSpec } from "#rpc/gen/hodei/v1/job.ts";
+import { decodeSpec, specFromWire } from "#rpc/spec.ts";
+import { msOf } from "#rpc/time.ts";
+import type { AgentOptions } from "./agent.ts";
+import { Attempt } from "./attempt.ts";
+import type { FreshDirectories } from "./fresh-directories.ts";
+import type { MemoryKills } from "./memory-kills.ts";
+import type { Pipes } from "./pipes.ts";
+
+/** What the attempts of one agent share. */
+export interface AttemptGround {
+  readonly options: AgentOptions;
+  /** What every job inherits. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly pipes: Pipes;
+  readonly directories: FreshDirectories;
+  readonly memoryKills: MemoryKills;
+  readonly onStarted: (attempt: Attempt) => void;
+  readonly onLog: () => void;
+  readonly onEnded: (attempt: Attempt) => void;
+}
+
+/** The attempt of an assignment. What is wrong with its spec is an error beside it, for `refuse`. */
+export function attemptOf(
+  { attemptId: id, jobId, attemptNumber, spec: bytes }: Assignment,
+  welcome: Welcome | undefined,
+  ground: AttemptGround,
+): { readonly attempt: Attempt; readonly error: unknown } {
+  const { options, env, pipes, directories, memoryKills } = ground;
+  const { spec, error } = readSpec(bytes);
+  const attempt: Attempt = new Attempt({
+    id,
+    jobId,
+    attemptNumber,
+    marker: `HODEI_JOB_MARKER=${randomUUID()}`,
+    spec,
+    workDir: options.workDir,
+    env,
+    pipes,
+    directories,
+    memoryKills,
+    logBounds: {
+      batchBytes: welcome?.logBatchBytes || 64 * 1024,
+      batchDelayMs: msOf(welcome?.logBatchDelay) ?? 25,
+      memoryBytes: options.logMemoryBytes,
+      spoolBytes: options.logSpoolBytes,
+    },
+    onStarted: () => ground.onStarted(attempt),
+    onLog: ground.onLog,
+    onEnded: () => ground.onEnded(attempt),
+  });
+  return { attempt, error };
+}
+
+function readSpec(bytes: Uint8Array): { readonly spec: JobSpec; readonly error: unknown } {
+  try {
+    return { spec: decodeSpec(bytes), error: undefined };
+  } catch (error) {
+    return { spec: specFromWire(WireSpec.decode(new Uint8Array())), error };
+  }
+}
