@@ -201,7 +201,8 @@ async function openProcesses(
     directory: join(directory, "processes"),
     instanceId: "server",
     maxWorkers: config.processMaxWorkers,
-    agentCommand: [process.execPath, fileURLToPath(agent)],
+    // A small young generation keeps the agent small, and forking it cheap.
+    agentCommand: [process.execPath, "--max-semi-space-size=1", fileURLToPath(agent)],
     env: { PATH: plainPath, HODEI_LOG_LEVEL: config.logLevel, ...env },
     log,
   });
