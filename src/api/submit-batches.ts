@@ -20,23 +20,28 @@ export async function submitBatches(
   submit: (jobs: readonly SubmitJobRequest[]) => Promise<SubmitResult[]>,
 ): Promise<void> {
   const inFlight = new Set<Promise<void>>();
+  const broken = Promise.withResolvers<void>();
   let failure: { readonly error: unknown } | undefined;
-  for await (const { batch, jobs } of requests) {
-    if (jobs.length > batchLimits.jobs) {
-      failure ??= {
-        error: new HodeiError("invalid_argument", `jobs: more than ${batchLimits.jobs} in a batch`),
-      };
+  const fail = (error: unknown): void => {
+    failure ??= { error };
+    broken.resolve();
+  };
+  const read = async (): Promise<void> => {
+    for await (const { batch, jobs } of requests) {
+      if (jobs.length > batchLimits.jobs) {
+        fail(new HodeiError("invalid_argument", `jobs: more than ${batchLimits.jobs} in a batch`));
+      }
+      if (failure !== undefined) return;
+      const answered = submit(jobs)
+        .then(async (results) => write({ batch, results }))
+        .catch(fail)
+        .finally(() => inFlight.delete(answered));
+      inFlight.add(answered);
+      if (inFlight.size >= batchLimits.inFlight) await Promise.race(inFlight);
     }
-    if (failure !== undefined) break;
-    const answered = submit(jobs)
-      .then(async (results) => write({ batch, results }))
-      .catch((error: unknown) => {
-        failure ??= { error };
-      })
-      .finally(() => inFlight.delete(answered));
-    inFlight.add(answered);
-    if (inFlight.size >= batchLimits.inFlight) await Promise.race(inFlight);
-  }
+  };
+  // A client that waits for its answer sends nothing more, so a failure must not wait for its next batch.
+  await Promise.race([read(), broken.promise]);
   await Promise.all(inFlight);
   if (failure !== undefined) throw failure.error;
 }

@@ -21,11 +21,20 @@ export function createSilence(parts: Parts, ends: WorkerEnds): Silence {
       }
       const lost = await pastTolerance(parts, worker, silentMs);
       const failure = workerLost(worker, { silentMs, answer });
+      const isOver = lost.length > 0 && lost.length === worker.jobs.length;
+      if (isOver && answer === "alive") {
+        ends.blame(id, failure);
+        // An agent that stands still has not stopped its job; while its provider can, nothing is placed again before.
+        if (await isEnded(parts, worker)) {
+          await ends.end(id, failure);
+          return;
+        }
+      }
       // Only those jobs whose own tolerance has passed; the others keep their lease.
       if (lost.length > 0) await parts.attempts.loseWorker({ ...worker, jobs: lost }, failure);
       const { disconnectToleranceMs, graceMs } = parts.limits;
       const isIdle = worker.jobs.length === 0 && silentMs > disconnectToleranceMs + graceMs;
-      if (isIdle || (lost.length > 0 && lost.length === worker.jobs.length)) {
+      if (isIdle || isOver) {
         await ends.stop(id, failure.message, failure);
       }
     },
@@ -42,6 +51,17 @@ async function askProvider(parts: Parts, worker: Worker): Promise<"dead" | "aliv
     parts.log.debug({ workerId, err: textOf(error) }, "cannot ask for a silent worker");
     return "unknown";
   }
+}
+
+/** Ends the worker by force; whether it is certainly gone now. */
+async function isEnded(parts: Parts, worker: Worker): Promise<boolean> {
+  try {
+    await parts.providers.find(worker.provider)?.stopWorker(worker.id, parts.limits.stopGraceMs);
+  } catch (error) {
+    const { id: workerId } = worker;
+    parts.log.warn({ workerId, err: textOf(error) }, "cannot stop a silent worker");
+  }
+  return (await askProvider(parts, worker)) === "dead";
 }
 
 async function pastTolerance(

@@ -44,6 +44,7 @@ test("killing the server under load loses nothing, runs nothing twice and leaves
     }
   });
   const reading = new AbortController();
+  onTestFinished(() => reading.abort());
   const readers = Array.from({ length: 3 }, () =>
     readAtRandom(client, { accepted, history }, reading.signal),
   );
@@ -58,7 +59,7 @@ test("killing the server under load loses nothing, runs nothing twice and leaves
   const finals = await Promise.all([...accepted.keys()].map((id) => client.wait(id)));
   reading.abort();
   await Promise.all(readers);
-  await vi.waitUntil(() => server.workerProcesses().length === 0, { timeout: 30_000 });
+  await server.isEmpty();
 
   const runs = readLedger(ledger);
   history.push(...runs.map(({ run }) => run));

@@ -1,13 +1,38 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { vi } from "vitest";
-import { HodeiClient } from "#client/client.ts";
+import { expect, onTestFinished, vi } from "vitest";
+import { HodeiClient, type RetryOptions } from "#client/client.ts";
+import { listProcesses, treeOf } from "#processes.ts";
 
-const launcher = join(import.meta.dirname, "../../bin/hodei.js");
+export const launcher = join(import.meta.dirname, "../../bin/hodei.js");
+
+/** A process of a worker: its agent, or something of a job. */
+export interface WorkerProcess {
+  readonly pid: number;
+  readonly command: string;
+  /** Only of agents. */
+  readonly workerId: string | undefined;
+}
+
+/** Starts a server that ends with the test. */
+export async function startForTest(
+  env: Readonly<Record<string, string>> = {},
+): Promise<ServerProcess> {
+  const server = await ServerProcess.start(env);
+  onTestFinished(() => server[Symbol.asyncDispose]());
+  return server;
+}
+
+/** A client that is closed with the test, whatever it still waits for. */
+export function clientForTest(server: ServerProcess, token?: string): HodeiClient {
+  const client = server.client(token);
+  onTestFinished(() => client.close());
+  return client;
+}
 
 /** A server as an operator starts it: a process of its own, killed and started again on the same address and folder. */
 export class ServerProcess implements AsyncDisposable {
@@ -15,6 +40,7 @@ export class ServerProcess implements AsyncDisposable {
   readonly env: Readonly<Record<string, string>>;
   readonly #address: string;
   readonly #httpAddress: string;
+  readonly #markers = new Set<string>();
   #child: ChildProcess | undefined;
 
   private constructor(ports: readonly [number, number], env: Readonly<Record<string, string>>) {
@@ -58,7 +84,11 @@ export class ServerProcess implements AsyncDisposable {
       cwd: this.directory,
       stdio: ["ignore", log, log],
     });
-    await vi.waitFor(() => this.#isReady(), { timeout: 30_000, interval: 50 });
+    closeSync(log);
+    await vi.waitUntil(() => this.#isReady(), { timeout: 30_000, interval: 50 });
+    if (this.#child.exitCode !== null) {
+      throw new Error(`the server ended: ${this.readLog().slice(-2_000)}`);
+    }
   }
 
   /** Sends a signal and waits for the end; resolves to the exit code, undefined when the signal killed it. */
@@ -77,33 +107,81 @@ export class ServerProcess implements AsyncDisposable {
     this.#child?.kill(signal);
   }
 
-  client(token?: string): HodeiClient {
-    return new HodeiClient({
-      address: this.#address,
-      ...(token === undefined ? {} : { token }),
-    });
+  client(token?: string, retry?: RetryOptions): HodeiClient {
+    return new HodeiClient({ address: this.#address, token: token ?? "", retry });
   }
 
-  /** Processes of this server's workers and jobs that exist now, by the folder that they were given. */
-  workerProcesses(): readonly { readonly pid: number; readonly command: string }[] {
-    const worker = Buffer.from(this.directory);
-    return readdirSync("/proc").flatMap((entry) => {
-      const pid = Number(entry);
-      if (!Number.isInteger(pid) || pid === this.#child?.pid) return [];
-      try {
-        const environment = readFileSync(`/proc/${pid}/environ`);
-        const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
-        const isOurs = environment.includes("HODEI_") && environment.includes(worker);
-        return isOurs && !command.includes("hodei.js") && command !== "" ? [{ pid, command }] : [];
-      } catch {
-        // The process ended while it was looked at.
-        return [];
-      }
+  get #dataDirectory(): string {
+    return this.env["HODEI_DATA_DIRECTORY"] ?? this.directory;
+  }
+
+  /** Where the HTTP listener answers, `host:port`. */
+  get httpAddress(): string {
+    return this.#httpAddress;
+  }
+
+  /** What the server wrote to its standard streams so far. */
+  readLog(): string {
+    return readFileSync(this.logFile, "utf8");
+  }
+
+  /** Text of its metrics. */
+  async readMetrics(): Promise<string> {
+    return (await fetch(`http://${this.#httpAddress}/metrics`)).text();
+  }
+
+  /**
+   * Processes of this server's workers and jobs that exist now: by the markers of its agents, which all that they start inherits, by their folder, and
+   * by descent, so that a job which drops its environment is seen too.
+   */
+  workerProcesses(): readonly WorkerProcess[] {
+    const all = listProcesses().filter(({ isZombie }) => !isZombie);
+    const views = all.map(({ pid }) => viewOf(pid));
+    const agents = views.filter(
+      ({ environ }) =>
+        environ.includes("HODEI_WORKER_ID=") && environ.includes(this.#dataDirectory),
+    );
+    for (const { environ } of agents) {
+      const marker = /HODEI_WORKER_MARKER=[0-9a-f]+/.exec(environ)?.[0];
+      if (marker !== undefined) this.#markers.add(marker);
+    }
+    const roots = views.filter(
+      ({ cwd, environ }) =>
+        cwd.startsWith(this.#dataDirectory) ||
+        [...this.#markers].some((marker) => environ.includes(marker)),
+    );
+    const pids = new Set(
+      treeOf(
+        [...agents, ...roots].map(({ pid }) => pid),
+        all,
+      ).map(({ pid }) => pid),
+    );
+    return views
+      .filter(({ pid }) => pids.has(pid))
+      .map(({ pid, command, environ }) => ({
+        pid,
+        command,
+        workerId: agents.some((agent) => agent.pid === pid)
+          ? /HODEI_WORKER_ID=([^\0]*)/.exec(environ)?.[1]
+          : undefined,
+      }));
+  }
+
+  /** The agents among its processes. */
+  agents(): readonly WorkerProcess[] {
+    return this.workerProcesses().filter(({ workerId }) => workerId !== undefined);
+  }
+
+  /** Resolves once no process of any worker or job is left (DESIGN G12). */
+  async isEmpty(): Promise<void> {
+    await vi.waitFor(() => expect(this.workerProcesses()).toEqual([]), {
+      timeout: 40_000,
+      interval: 200,
     });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.end("SIGTERM");
+    await this.end("SIGKILL");
     for (const { pid } of this.workerProcesses()) {
       try {
         process.kill(pid, "SIGKILL");
@@ -114,13 +192,31 @@ export class ServerProcess implements AsyncDisposable {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  async #isReady(): Promise<void> {
-    if (this.#child?.exitCode !== null) {
-      throw new Error(`the server ended: ${readFileSync(this.logFile, "utf8").slice(-2_000)}`);
+  /** True also when it has ended: then there is nothing to wait for. */
+  async #isReady(): Promise<boolean> {
+    if (this.#child?.exitCode !== null) return true;
+    try {
+      return (await fetch(`http://${this.#httpAddress}/health/ready`)).ok;
+    } catch {
+      return false; // It does not listen yet.
     }
-    const answer = await fetch(`http://${this.#httpAddress}/health/ready`);
-    if (!answer.ok) throw new Error(`not ready: ${answer.status}`);
   }
+}
+
+function viewOf(pid: number) {
+  const read = (look: () => string): string => {
+    try {
+      return look();
+    } catch {
+      return ""; // It ended while it was looked at.
+    }
+  };
+  return {
+    pid,
+    environ: read(() => readFileSync(`/proc/${pid}/environ`, "latin1")),
+    command: read(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")).replaceAll("\0", " "),
+    cwd: read(() => readlinkSync(`/proc/${pid}/cwd`)),
+  };
 }
 
 const tenthOfTheTime = {
