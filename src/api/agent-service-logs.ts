@@ -1,6 +1,7 @@
 import { HodeiError } from "#error.ts";
 import { isAttemptId, isJobId } from "#job/id.ts";
 import type { LogsRequest, LogsResponse } from "#rpc/gen/hodei/v1/agent_service.ts";
+import { releaseBatch } from "#rpc/log-request.ts";
 import type { Write } from "#rpc/write.ts";
 import type { AgentGround, AgentStream } from "./agent-service-ground.ts";
 import { Upload } from "./agent-service-upload.ts";
@@ -90,7 +91,7 @@ class Logs {
       upload = this.#open(attemptId);
       this.#uploads.set(attemptId, upload);
     }
-    upload.push({ attemptId, jobId, number, bytes });
+    upload.push({ attemptId, jobId, number, bytes, release: releaseBatch });
   }
 
   #open(attemptId: string): Upload {
@@ -99,18 +100,18 @@ class Logs {
     const upload: Upload = new Upload({
       append: async (batch) => attempts.appendLog(workerId, batch),
       retryMs: limits.logRetryMs,
-      onDurable: (batch) => {
-        this.#acks.set(attemptId, batch.number);
-        this.#release(batch.bytes.length);
+      onDurable: (number, bytes) => {
+        this.#acks.set(attemptId, number);
+        this.#release(bytes);
         if (upload.isEmpty) this.#uploads.delete(attemptId);
       },
-      onRefused: (batches, error) => {
+      onRefused: (sizes, error) => {
         if (error !== undefined) {
           count("log_refused");
           call.log.warn({ workerId, attemptId, err: error }, "log batch refused");
         }
         this.#acks.set(attemptId, fenced);
-        for (const { bytes } of batches) this.#release(bytes.length);
+        for (const size of sizes) this.#release(size);
         this.#uploads.delete(attemptId);
       },
       onFull: () => count("log_disk_full"),

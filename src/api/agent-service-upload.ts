@@ -4,16 +4,18 @@ import type { AttemptBatch } from "#scheduler/scheduler.ts";
 export interface UploadOptions {
   readonly append: (batch: AttemptBatch) => Promise<"ok" | "fenced">;
   readonly retryMs: number;
-  /** The oldest batch is durable. */
-  readonly onDurable: (batch: AttemptBatch) => void;
-  /** Nothing more of this attempt is taken; these are dropped. */
-  readonly onRefused: (batches: readonly AttemptBatch[], error: HodeiError | undefined) => void;
+  /** The oldest batch, of so many bytes, is durable. */
+  readonly onDurable: (number: number, bytes: number) => void;
+  /** Nothing more of this attempt is taken; batches of these sizes are dropped. */
+  readonly onRefused: (sizes: readonly number[], error: HodeiError | undefined) => void;
   readonly onFull: () => void;
   readonly onFailure: (error: unknown) => void;
 }
 
 interface Entry {
   readonly batch: AttemptBatch;
+  /** A durable batch may have given its bytes back. */
+  readonly size: number;
   hasFailed: boolean;
 }
 
@@ -36,7 +38,7 @@ export class Upload {
   }
 
   push(batch: AttemptBatch): void {
-    const entry = { batch, hasFailed: false };
+    const entry = { batch, size: batch.bytes.length, hasFailed: false };
     const mustWait = this.#pause !== undefined || this.#entries[0]?.hasFailed === true;
     this.#entries.push(entry);
     if (mustWait) entry.hasFailed = true;
@@ -68,7 +70,7 @@ export class Upload {
   #durable(entry: Entry): void {
     if (this.#entries[0] !== entry) return;
     this.#entries.shift();
-    this.#options.onDurable(entry.batch);
+    this.#options.onDurable(entry.batch.number, entry.size);
     this.#resend();
   }
 
@@ -98,8 +100,8 @@ export class Upload {
 
   #refuse(error: HodeiError | undefined): void {
     if (this.#entries.length === 0) return;
-    const batches = this.#entries.map(({ batch }) => batch);
+    const sizes = this.#entries.map(({ size }) => size);
     this.close();
-    this.#options.onRefused(batches, error);
+    this.#options.onRefused(sizes, error);
   }
 }

@@ -17,7 +17,8 @@ import {
   type ServedService,
   type TlsFiles,
 } from "#rpc/listen.ts";
-import { encodeLogResponse } from "#rpc/log-response.ts";
+import { decodeLogsRequest } from "#rpc/log-request.ts";
+import { createLogResponseEncoder } from "#rpc/log-response.ts";
 import { type Handlers, safeHandlers } from "#rpc/serve.ts";
 import type { SpecDefaults } from "#rpc/spec.ts";
 import type { Scheduler } from "#scheduler/scheduler.ts";
@@ -82,7 +83,11 @@ export async function serveApi(options: ApiOptions): Promise<Api> {
   };
   const clients = clientServices(options, edge);
   const agentsOn = (on: Edge<Caller>): ServedService => ({
-    service: AgentServiceService,
+    // Batches are taken as they came.
+    service: {
+      ...AgentServiceService,
+      logs: { ...AgentServiceService.logs, requestDeserialize: decodeLogsRequest },
+    },
     handlers: safeHandlers(on, AgentServiceService, options.agents),
     maxMessageBytes: messageLimits.agentBytes,
   });
@@ -135,7 +140,7 @@ function clientServices(options: ApiOptions, edge: Edge<Caller>): ServedService[
     ...LogStreamServiceService,
     streamLogs: {
       ...LogStreamServiceService.streamLogs,
-      responseSerialize: encodeLogResponse,
+      responseSerialize: createLogResponseEncoder(),
     },
   };
   return [

@@ -179,28 +179,26 @@ function readChunk(reader: WireReader, into: Lists | undefined): ChunkFields {
   let gap: LogGap | undefined;
   let offsets = 0;
   let sum = 0;
-  const length = () => {
-    const bytes = reader.varint();
-    if (bytes > logLimits.recordBytes) malformed("a record is too long");
-    fields.records++;
-    sum += bytes;
-    into?.lengths.push(bytes);
-  };
-  const offset = () => {
-    const micros = reader.varint();
-    offsets++;
-    into?.timeOffsets.push(micros);
-  };
   while (reader.at < reader.end) {
     const tag = reader.varint();
     if (tag === 8) stream = reader.varint();
     else if (tag === 16) fields.firstSequence = reader.varint();
     else if (tag === 24) fields.timeMicros = reader.varint();
-    else if (tag === 32) offset();
-    else if (tag === 34) for (const end = reader.block(); reader.at < end;) offset();
-    else if (tag === 40) length();
-    else if (tag === 42) for (const end = reader.block(); reader.at < end;) length();
-    else if (tag === 50) {
+    else if (tag === 32 || tag === 34) {
+      const end = tag === 34 ? reader.block() : reader.at + 1;
+      for (; reader.at < end; offsets++) {
+        const micros = reader.varint();
+        if (into !== undefined) into.timeOffsets.push(micros);
+      }
+    } else if (tag === 40 || tag === 42) {
+      const end = tag === 42 ? reader.block() : reader.at + 1;
+      for (; reader.at < end; fields.records++) {
+        const bytes = reader.varint();
+        if (bytes > logLimits.recordBytes) malformed("a record is too long");
+        sum += bytes;
+        if (into !== undefined) into.lengths.push(bytes);
+      }
+    } else if (tag === 50) {
       const end = reader.block();
       fields.dataAt = reader.at;
       fields.dataBytes = end - reader.at;

@@ -43,6 +43,8 @@ export interface NewBatch {
   readonly number: number;
   /** Encoded `hodei.v1.LogBatch`. Must not be changed afterwards. */
   readonly bytes: Uint8Array;
+  /** Called with the bytes, at most once and before `append` resolves, when neither the store nor a reader will look at them again. */
+  readonly release?: (bytes: Uint8Array) => void;
 }
 
 export interface LogState {

@@ -17,6 +17,37 @@ export function isStoredPart(part: StoredPart | StreamLogsResponse): part is Sto
   return part.batch instanceof Uint8Array;
 }
 
+/** Batches that are encoded for one follower and soon wanted by the next. */
+const sharedResponses = 32;
+/** A small one is encoded faster than found. */
+const worthSharing = 4 * 1024;
+
+/** `encodeLogResponse` for many followers of a log: those who are at the same place get the same bytes. */
+export function createLogResponseEncoder(): typeof encodeLogResponse {
+  const recent: { readonly part: StoredPart; readonly bytes: Buffer }[] = [];
+  let next = 0;
+  return (part) => {
+    if (!isStoredPart(part) || part.batch.length < worthSharing) return encodeLogResponse(part);
+    const known = recent.find((one) => isSamePart(one.part, part));
+    if (known !== undefined) return known.bytes;
+    const bytes = encodeLogResponse(part);
+    recent[next] = { part, bytes };
+    next = (next + 1) % sharedResponses;
+    return bytes;
+  };
+}
+
+function isSamePart(left: StoredPart, right: StoredPart): boolean {
+  return (
+    left.batch === right.batch &&
+    left.attemptId === right.attemptId &&
+    left.attempt === right.attempt &&
+    left.last.stdout === right.last.stdout &&
+    left.last.stderr === right.last.stderr &&
+    left.last.system === right.last.system
+  );
+}
+
 /** The bytes of a `hodei.v1.StreamLogsResponse`. Those of a stored batch are only copied (DESIGN §8). */
 export function encodeLogResponse(part: StoredPart | StreamLogsResponse): Buffer {
   if (!isStoredPart(part)) return Buffer.from(StreamLogsResponse.encode(part).finish());

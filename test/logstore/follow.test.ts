@@ -8,7 +8,7 @@ import type { Entry } from "#logstore/files/log.ts";
 import { openSegment } from "#logstore/files/segment.ts";
 import { openFileLogStore } from "#logstore/files/open.ts";
 import type { StoredBatch } from "#logstore/logstore.ts";
-import { readAll, seenIn, Writer } from "../conformance/log-model.ts";
+import { readAll, Writer } from "../conformance/log-model.ts";
 import { later, newFolder, quotaBytesPerAttempt } from "./folder.ts";
 
 const signal = new AbortController().signal;
@@ -49,36 +49,11 @@ test("batches that followers share are bounded, however many come", async () => 
   await segment.close();
 });
 
-test("a slow follower still reads everything across moves into the archive", async () => {
-  const sizes = { segmentBytes: 100_000, journalBytes: 200_000, cacheBytes: 100_000 };
-  const directory = newFolder();
-  await using store = await openFileLogStore({ directory, quotaBytesPerAttempt, ...sizes });
-  const writer = new Writer();
-  await store.append(writer.attempt, writer.lines("first\n"));
-  const slow = store.read(writer.attempt, follow)[Symbol.asyncIterator]();
-  const batches: StoredBatch[] = [(await slow.next()).value as StoredBatch];
-  const text = `${"x".repeat(9_999)}\n`;
-  for (let round = 0; round < 400; round++) {
-    await store.append(writer.attempt, writer.lines(text, text, text));
-    if (round % 100 === 0) batches.push((await slow.next()).value as StoredBatch);
-    writer.records.splice(1); // Not the test's memory either.
-  }
-  await store.end(writer.attempt, { expiresAt: later });
-  for (let ended = false; !ended;) {
-    const { done, value } = await slow.next();
-    if (done === true) ended = true;
-    else batches.push(value);
-  }
-  const seen = seenIn(batches);
-  expect(seen.map(({ sequence }) => sequence)).toEqual(seen.map((_, index) => index + 1));
-  expect(seen).toHaveLength(1 + 3 * 400);
-});
-
 test("a log that has ended leaves memory and the journal for the archive, and is read from there", async () => {
   const sizes = { segmentBytes: 20_000, journalBytes: 20_000 };
   const directory = newFolder();
   await using store = await openFileLogStore({ directory, quotaBytesPerAttempt, ...sizes });
-  const writers = Array.from({ length: 300 }, () => new Writer());
+  const writers = Array.from({ length: 100 }, () => new Writer());
   for (const writer of writers) {
     await store.append(writer.attempt, writer.lines(`${writer.attempt} ${"y".repeat(500)}\n`));
     await store.end(writer.attempt, { expiresAt: later });
@@ -88,7 +63,7 @@ test("a log that has ended leaves memory and the journal for the archive, and is
   for (const writer of writers)
     expect(await readAll(store, writer.attempt)).toEqual(writer.records);
   await store.expire(later);
-  expect(await store.expire(later)).toBe(300);
+  expect(await store.expire(later)).toBe(100);
   expect(readdirSync(join(directory, "archive"))).toEqual([]);
 });
 

@@ -55,22 +55,13 @@ describe.for([
   });
 });
 
-test("a noisy log costs bounded disk", async () => {
-  const sizes = { segmentBytes: 50_000, journalBytes: 200_000 };
-  const options = { directory: newFolder(), quotaBytesPerAttempt, ...sizes };
-  await using store = await openFileLogStore(options);
-  const writer = new Writer();
-  await writeNoise(store, writer, 1_000);
-  await expect.poll(() => store.stats().storedBytes).toBeLessThan(1_000_000);
-});
-
 test("another log is not touched by the noise", async () => {
   const sizes = { segmentBytes: 50_000, journalBytes: 100_000 };
   const options = { directory: newFolder(), quotaBytesPerAttempt, ...sizes };
   await using store = await openFileLogStore(options);
   const quiet = new Writer();
   const noisy = new Writer();
-  for (let round = 0; round < 40; round++) {
+  for (let round = 0; round < 12; round++) {
     await store.append(quiet.attempt, quiet.lines(`${round}\n`));
     await writeNoise(store, noisy, 10);
   }

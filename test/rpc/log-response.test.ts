@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { LogBatch, StreamLogsResponse } from "#rpc/gen/hodei/v1/log_service.ts";
-import { encodeLogResponse } from "#rpc/log-response.ts";
+import { createLogResponseEncoder, encodeLogResponse } from "#rpc/log-response.ts";
 
 const batch = LogBatch.encode({
   chunks: [
@@ -35,3 +35,23 @@ test.for([0, 1, 127, 128, 300, 2 ** 40])(
     });
   },
 );
+
+test("followers at the same place get the same bytes, and others their own", () => {
+  const encode = createLogResponseEncoder();
+  const last = { stdout: 1, stderr: 0, system: 0 };
+  const attemptId = "a0123456789abcdefghjkmnpqrs";
+  const part = { attempt: 1, attemptId, batch: Buffer.alloc(10_000), last };
+  const bytes = encode(part);
+  expect(bytes).toEqual(encodeLogResponse(part));
+  expect(encode({ ...part, last: { ...last } })).toBe(bytes);
+  const others = [
+    { ...part, last: { ...last, stderr: 1 } },
+    { ...part, attempt: 2 },
+    { ...part, attemptId: attemptId.replace("0", "1") },
+    { ...part, batch: Buffer.from(part.batch) },
+  ];
+  for (const other of others) {
+    expect(encode(other)).not.toBe(bytes);
+    expect(encode(other)).toEqual(encodeLogResponse(other));
+  }
+});

@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
 import type { BatchScan } from "#log/batch.ts";
-import { logStreams, noSequences, type Sequences } from "#log/record.ts";
+import { logStreams, noSequences, type GapReason, type Sequences } from "#log/record.ts";
 import type { AttemptId } from "#job/id.ts";
 
 /**
@@ -8,7 +8,7 @@ import type { AttemptId } from "#job/id.ts";
  * totals of its log up to and with this batch, so that whatever is lost before it can be told exactly: how many records of which stream, how many bytes.
  *
  *  0 magic · 4 crc of the rest of the header · 8 crc of the payload · 12 bytes of the payload · 16 kind · 17 attempt
- * 48 number · 56 last record of each stream · 80 bytes of each stream · 104 bytes of all payloads · 112 dropped
+ * 44 of an end: its gap and expiry again, see `EndNote` · 48 number · 56 last record of each stream · 80 bytes of each stream · 104 bytes of all payloads · 112 dropped
  */
 export interface Frame {
   readonly kind: FrameKind;
@@ -19,9 +19,19 @@ export interface Frame {
   /** Number of the newest batch that the quota had removed when this was written. */
   readonly dropped: number;
   readonly payload: Uint8Array;
+  /** What the payload holds, where that is known already. */
+  readonly scan?: BatchScan;
+  /** In an `end`: what its payload says too, so that damage to one of them loses nothing. */
+  readonly note?: EndNote;
 }
 
 export type FrameKind = "batch" | "end";
+
+/** What ends a log, in 32 bits: three of the gap's reason, and the expiry in minutes, rounded up so that it is never early. */
+export interface EndNote {
+  readonly expiresAt: number;
+  readonly missing?: GapReason;
+}
 
 /** Totals of a log up to and with a batch. */
 export interface Mark {
@@ -53,7 +63,7 @@ export function writeHeader(header: Buffer, frame: Frame): void {
   header.writeUInt32LE(frame.payload.length, 12);
   header[16] = kinds.indexOf(frame.kind) + 1;
   header.write(frame.attempt, 17, 27, "latin1");
-  header.writeUInt32LE(0, 44);
+  header.writeUInt32LE(packNote(frame.note), 44);
   header.writeDoubleLE(frame.number, 48);
   writeMark(header, 56, frame.mark);
   header.writeDoubleLE(frame.dropped, 112);
@@ -82,9 +92,34 @@ export function readFrame(bytes: Buffer, at: number): FoundFrame {
     mark: readMark(bytes, at + 56),
     dropped: bytes.readDoubleLE(at + 112),
     payload,
+    ...unpackNote(bytes.readUInt32LE(at + 44)),
   };
   const isGood = crc32(payload) === bytes.readUInt32LE(at + 8);
   return { is: isGood ? "good" : "damaged", frame, end };
+}
+
+const minuteMs = 60_000;
+/** The year 2990 and later are one minute. */
+const mostMinutes = 2 ** 29 - 1;
+const noteReasons: readonly (GapReason | undefined)[] = [
+  undefined,
+  "quota",
+  "lost",
+  "expired",
+  "corrupt",
+];
+
+function packNote(note: EndNote | undefined): number {
+  if (note === undefined) return 0;
+  const minutes = Math.min(mostMinutes, Math.max(0, Math.ceil(note.expiresAt / minuteMs)));
+  return noteReasons.indexOf(note.missing) * (mostMinutes + 1) + minutes;
+}
+
+function unpackNote(bits: number): { readonly note?: EndNote } {
+  if (bits === 0) return {};
+  const expiresAt = (bits % (mostMinutes + 1)) * minuteMs;
+  const missing = noteReasons[Math.floor(bits / (mostMinutes + 1))];
+  return { note: missing === undefined ? { expiresAt } : { expiresAt, missing } };
 }
 
 /** The next place from `at` on where a frame's header can be read; undefined: none. */

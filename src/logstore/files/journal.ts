@@ -1,4 +1,5 @@
 import { HodeiError } from "#error.ts";
+import type { AttemptId } from "#job/id.ts";
 import { isNoRoom, syncFolder, type Disk } from "./disk.ts";
 import { headerBytes, writeHeader, type Frame } from "./frame.ts";
 import { openSegment, type Segment } from "./segment.ts";
@@ -17,12 +18,14 @@ export interface JournalOptions {
   readonly segments: Segment[];
   readonly segmentBytes: number;
   readonly disk: Disk;
+  /** Called after each group. */
+  readonly onWritten: () => void;
   /** Called once, when nobody knows any more what is on the disk. */
   readonly onBroken: (error: HodeiError) => void;
 }
 
 /** A group is written at once; a larger one would only make everybody wait longer. */
-const groupBytes = 16 * 1024 * 1024;
+const groupBytes = 8 * 1024 * 1024;
 
 /**
  * The one journal of all attempts. What is added while a group is on its way to the disk is the next group: one write that waits for the disk, then the
@@ -33,8 +36,10 @@ export class Journal {
   readonly #segments: Segment[];
   readonly #segmentBytes: number;
   readonly #disk: Disk;
+  readonly #onWritten: () => void;
   readonly #onBroken: (error: HodeiError) => void;
   #queue: PendingFrame[] = [];
+  #queuedBytes = 0;
   #running: Promise<void> | undefined;
   #newest = 0;
   #current: Segment | undefined;
@@ -42,11 +47,13 @@ export class Journal {
   #broken: HodeiError | undefined;
   #isFull = false;
 
-  constructor({ folder, segments, segmentBytes, disk, onBroken }: JournalOptions) {
+  constructor(options: JournalOptions) {
+    const { folder, segments, segmentBytes, disk, onWritten, onBroken } = options;
     this.#folder = folder;
     this.#segments = segments;
     this.#segmentBytes = segmentBytes;
     this.#disk = disk;
+    this.#onWritten = onWritten;
     this.#onBroken = onBroken;
     this.#newest = segments.at(-1)?.number ?? 0;
   }
@@ -57,6 +64,11 @@ export class Journal {
 
   get bytes(): number {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
+  }
+
+  /** Bytes that wait to be written, or are being written. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
   }
 
   /** Oldest first. */
@@ -70,6 +82,7 @@ export class Journal {
       return;
     }
     this.#queue.push(pending);
+    this.#queuedBytes += frameBytes(pending);
     this.#running ??= this.#run();
   }
 
@@ -113,11 +126,14 @@ export class Journal {
         this.#isFull = false;
         let at = segment.bytes;
         for (const pending of group) {
+          const bytes = frameBytes(pending);
           segment.live++;
+          segment.bytes += bytes;
+          this.#queuedBytes -= bytes;
           pending.stored(segment, at);
-          at += headerBytes + pending.frame.payload.length;
+          at += bytes;
         }
-        segment.bytes = at;
+        this.#onWritten();
       } catch (cause) {
         this.#refuse(group, cause);
       }
@@ -125,15 +141,25 @@ export class Journal {
     this.#running = undefined;
   }
 
+  /** What waits, in order. When it is too much for one group, every attempt gets a share of it, so that none waits behind another one's noise. */
   #takeGroup(): PendingFrame[] {
-    let bytes = 0;
-    let count = 0;
-    while (count < this.#queue.length && bytes < groupBytes) {
-      bytes += this.#queue[count++]?.frame.payload.length ?? 0;
-    }
-    if (count < this.#queue.length) return this.#queue.splice(0, count);
-    const group = this.#queue;
+    const queue = this.#queue;
     this.#queue = [];
+    const mostBytes = Math.min(groupBytes, this.#segmentBytes);
+    if (this.#queuedBytes <= mostBytes) return queue;
+    const attempts = new Set(queue.map(({ frame }) => frame.attempt));
+    const shareBytes = mostBytes / attempts.size;
+    const taken = new Map<AttemptId, number>();
+    const group: PendingFrame[] = [];
+    for (const pending of queue) {
+      const { attempt } = pending.frame;
+      const bytes = taken.get(attempt) ?? 0;
+      // The first frame that goes beyond the share is the last one of its attempt in this group.
+      if (bytes < shareBytes) {
+        group.push(pending);
+        taken.set(attempt, bytes + frameBytes(pending));
+      } else this.#queue.push(pending);
+    }
     return group;
   }
 
@@ -177,8 +203,13 @@ export class Journal {
     }
     const refused = [...group, ...this.#queue];
     this.#queue = [];
+    this.#queuedBytes = 0;
     for (const pending of refused) pending.refused(error);
   }
+}
+
+function frameBytes({ frame }: PendingFrame): number {
+  return headerBytes + frame.payload.length;
 }
 
 function asRefusal(cause: unknown): HodeiError {

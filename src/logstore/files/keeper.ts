@@ -27,6 +27,8 @@ export interface KeeperOptions {
   readonly journalBytes: number;
   /** A part takes no more when it holds so many bytes of batches. */
   readonly partBytes: number;
+  /** Called when the journal has become shorter, or could not be made so. */
+  readonly settled: (outcome: "shortened" | "stuck") => void;
   readonly log: WarningLog;
   readonly now: () => number;
 }
@@ -70,12 +72,19 @@ export class Keeper {
     if (isCrowded || this.#options.journal.bytes > this.#options.journalBytes) this.wake();
   }
 
+  /** Shortens the journal if it is too long, and moves what there is enough of. */
   wake(): void {
     if (this.#isWoken) return;
     this.#isWoken = true;
+    const { journal, settled } = this.#options;
     void this.#inTurn(async () => {
       this.#isWoken = false;
-      await this.#tidy();
+      const oldest = journal.segments[0];
+      try {
+        await this.#tidy();
+      } finally {
+        settled(journal.segments[0] === oldest ? "stuck" : "shortened");
+      }
     });
   }
 
@@ -115,7 +124,7 @@ export class Keeper {
   }
 
   async #tidy(): Promise<void> {
-    const { journal, journalBytes } = this.#options;
+    const { journal, journalBytes, settled } = this.#options;
     const isPressed = journal.bytes > journalBytes;
     if (isPressed || this.#ended.size >= packLogs || this.#endedBytes >= packBytes) {
       await this.#archive();
@@ -127,14 +136,16 @@ export class Keeper {
     await journal.dropUnused();
     while (journal.bytes > journalBytes) {
       const oldest = journal.segments[0];
+      if (oldest !== undefined && !journal.isClosed(oldest)) journal.roll();
       if (oldest === undefined || !journal.isClosed(oldest)) return;
       for (const log of this.#options.logs.values()) {
         const isHere = log.entries[0]?.segment === oldest;
-        if (isHere && log.end === undefined && !log.isEnding) await this.#spill(log);
+        if (isHere && log.end === undefined) await this.#spill(log);
       }
       await this.#archive();
       await journal.dropUnused();
       if (journal.segments[0] === oldest) return;
+      settled("shortened");
     }
   }
 
@@ -166,11 +177,12 @@ export class Keeper {
       const entries = logs.flatMap((log) => (isSmall(log) ? log.entries : []));
       const known = await gatherFrames(entries);
       for (const log of logs) {
-        const written = await this.#writeLog(writer, log, known);
+        const written = await this.#writeLog(writer, log, known.found);
         blocks.set(log, written);
         writer.add(describe(log, written));
       }
       await archive.finish(writer);
+      known.free();
     } catch (error) {
       await writer.abandon();
       throw error;
@@ -203,12 +215,15 @@ export class Keeper {
       }
     }
     for (const entries of chunksOf(log.entries, blockBytes)) {
-      const found = isSmall(log) ? known : await gatherFrames(entries);
-      const frames = entries.flatMap((entry) => found.get(entry) ?? []);
+      const own = isSmall(log) ? undefined : await gatherFrames(entries);
+      const frames = entries.flatMap((entry) => (own?.found ?? known).get(entry) ?? []);
       if (frames.length === 0) continue;
       const { block, pieces } = await makeBlock(frames, { at: writer.at, isTail: false });
       blocks.push(block);
       await writer.write(pieces);
+      // A body that was not worth compressing may still be on its way to the file.
+      const isPacked = block.storedBytes < block.payloadBytes;
+      if (isPacked) own?.free();
     }
     return blocks;
   }
@@ -228,12 +243,12 @@ export class Keeper {
     const from = entries[0]?.number ?? 0;
     const to = entries.at(-1)?.number ?? 0;
     const part = this.#partFor(log, { from, isTail });
-    const found = await gatherFrames(entries);
+    const read = await gatherFrames(entries);
     const blocks: Block[] = [];
     const bytes: Buffer[] = [];
     let at = part.bytes;
     for (const chunk of chunksOf(entries, blockBytes)) {
-      const frames = chunk.flatMap((entry) => found.get(entry) ?? []);
+      const frames = chunk.flatMap((entry) => read.found.get(entry) ?? []);
       if (frames.length === 0) continue;
       const { block, pieces } = await makeBlock(frames, { at, isTail });
       blocks.push(block);
@@ -247,6 +262,7 @@ export class Keeper {
       await file.datasync();
       if (part.blocks.length === 0) await syncFolder(this.#options.partFolder);
     }
+    read.free();
     log.move(part, { from, to, blocks });
   }
 

@@ -1,7 +1,7 @@
 import type { AttemptId } from "#job/id.ts";
 import type { LogEnd } from "#logstore/logstore.ts";
 import { logStreams, type LogStream, type Sequences } from "#log/record.ts";
-import { noMark, type Frame, type Mark } from "./frame.ts";
+import { headerBytes, noMark, type Frame, type Mark } from "./frame.ts";
 import type { Block, Part } from "./part.ts";
 import type { Segment } from "./segment.ts";
 
@@ -45,6 +45,10 @@ export class FileLog {
   /** The journal was damaged when it was opened: the next batch may leave a hole, which becomes a gap. */
   mayJump = false;
   readers = 0;
+  /** Bytes of it that are in the journal or on their way, without what the quota removed. */
+  journalBytes = 0;
+  /** Frames that wait for room in the journal. */
+  heldFrames = 0;
   /** Last batch of the head; undefined while everything is. */
   headEnd: number | undefined;
   readonly #halfQuota: number;
@@ -87,7 +91,7 @@ export class FileLog {
   /** Parts that the quota no longer has room for; the caller deletes their files. */
   takeDroppedParts(): Part[] {
     const dropped: Part[] = [];
-    for (;;) {
+    while (this.parts.length > 0) {
       const at = this.parts.findIndex(({ isTail }) => isTail);
       const oldest = this.parts[at];
       if (oldest === undefined || this.#tailBytes - oldest.payloadBytes < this.#halfQuota) break;
@@ -105,7 +109,7 @@ export class FileLog {
     let bytes = blocks.reduce((sum, block) => sum + block.payloadBytes, 0);
     for (const entry of this.entries.filter(isMoved)) {
       bytes -= entry.payloadBytes;
-      forget(entry);
+      this.#forget(entry);
     }
     this.entries = this.entries.filter((entry) => !isMoved(entry));
     part.blocks.push(...blocks);
@@ -116,7 +120,7 @@ export class FileLog {
 
   /** Forgets everything in the journal. */
   releaseAll(): void {
-    this.entries.forEach(forget);
+    for (const entry of this.entries) this.#forget(entry);
     this.entries = [];
     if (this.endSegment !== undefined) this.endSegment.live--;
     this.endSegment = undefined;
@@ -156,16 +160,17 @@ export class FileLog {
       if (entry === undefined || this.#tailBytes <= this.#halfQuota) break;
       this.#tailBytes -= entry.payloadBytes;
       this.dropped = entry.number;
-      forget(entry);
+      this.#forget(entry);
       count++;
     }
     if (count > 0) this.entries.splice(from, count);
   }
-}
 
-function forget(entry: Entry): void {
-  entry.segment.live--;
-  entry.frame = undefined;
+  #forget(entry: Entry): void {
+    entry.segment.live--;
+    entry.frame = undefined;
+    this.journalBytes -= headerBytes + entry.payloadBytes;
+  }
 }
 
 /** Index of the first item that fulfils what all later ones do too. */

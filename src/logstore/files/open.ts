@@ -8,6 +8,7 @@ import { Journal } from "./journal.ts";
 import { Keeper } from "./keeper.ts";
 import { recover } from "./recover.ts";
 import { FileLogStore } from "./store.ts";
+import { Valve } from "./valve.ts";
 
 /** How to open a log store of local files. */
 export interface FileLogStoreOptions {
@@ -16,7 +17,7 @@ export interface FileLogStoreOptions {
   readonly quotaBytesPerAttempt: number;
   /** Size of one journal file. */
   readonly segmentBytes?: number;
-  /** Beyond this the journal is shortened by moving logs out of it. */
+  /** Beyond this the journal is shortened by moving logs out of it; with two files more it takes no more of the logs that fill it. */
   readonly journalBytes?: number;
   /** Memory for batches that followers share. */
   readonly cacheBytes?: number;
@@ -52,8 +53,8 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Lo
     archive,
     quotaBytes,
     log,
-    now: now(),
   });
+  const journalBytes = options.journalBytes ?? 4 * segmentBytes;
   const disk = options.disk ?? realDisk;
   const { segments, logs } = found;
   const journal = new Journal({
@@ -61,6 +62,7 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Lo
     segments,
     segmentBytes,
     disk,
+    onWritten: () => valve.written(),
     onBroken: options.onBroken ?? (() => undefined),
   });
   const keeper = new Keeper({
@@ -70,8 +72,15 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Lo
     partFolder,
     log,
     now,
-    journalBytes: options.journalBytes ?? 4 * segmentBytes,
+    journalBytes,
     partBytes: quotaBytes / 8,
+    settled: (outcome) => valve.settle(outcome),
+  });
+  const valve: Valve = new Valve({
+    journal,
+    logs,
+    boundBytes: journalBytes + 2 * segmentBytes,
+    shorten: () => keeper.wake(),
   });
   const recent = new RecentFrames(options.cacheBytes ?? 32 * mebibyte);
   const isDamaged = found.isDamaged;
@@ -80,6 +89,7 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Lo
     archive,
     journal,
     keeper,
+    valve,
     recent,
     log,
     now,

@@ -69,12 +69,20 @@ export interface RawFrame {
   readonly raw: Buffer;
 }
 
+/** Frames that were read together. */
+export interface Gathered {
+  readonly found: ReadonlyMap<Entry, RawFrame>;
+  /** Gives their memory back, when nobody looks at them any more: moving logs would otherwise keep the garbage collector busy. */
+  free(): void;
+}
+
 /** Reads entries of the journal, neighbours together. Damaged ones are left out, and so become a gap. */
-export async function gatherFrames(entries: readonly Entry[]): Promise<Map<Entry, RawFrame>> {
+export async function gatherFrames(entries: readonly Entry[]): Promise<Gathered> {
   const sorted = entries.toSorted(
     (left, right) => left.segment.number - right.segment.number || left.at - right.at,
   );
   const found = new Map<Entry, RawFrame>();
+  const buffers: ArrayBufferLike[] = [];
   for (let from = 0; from < sorted.length;) {
     const first = sorted[from];
     if (first === undefined) break;
@@ -87,6 +95,7 @@ export async function gatherFrames(entries: readonly Entry[]): Promise<Map<Entry
       to++;
     }
     const bytes = await first.segment.read(first.at, end - first.at);
+    buffers.push(bytes.buffer);
     for (const entry of sorted.slice(from, to)) {
       const at = entry.at - first.at;
       const here = readFrame(bytes, at);
@@ -95,7 +104,10 @@ export async function gatherFrames(entries: readonly Entry[]): Promise<Map<Entry
     }
     from = to;
   }
-  return found;
+  const free = () => {
+    for (const buffer of buffers) if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+  };
+  return { found, free };
 }
 
 /** Bytes of an entry with its header. */
@@ -111,7 +123,7 @@ export async function makeBlock(
   const first = frames[0];
   const newest = frames.at(-1);
   if (first === undefined || newest === undefined) throw new Error("a block needs a frame");
-  const raw = frames.length === 1 ? first.raw : Buffer.concat(frames.map((frame) => frame.raw));
+  const raw = joinFrames(frames.map((frame) => frame.raw));
   const isSmall = raw.length < worthCompressing;
   const params = { [constants.ZSTD_c_compressionLevel]: 1 };
   const packed = isSmall ? raw : await compress(raw, { params });
@@ -128,6 +140,18 @@ export async function makeBlock(
     dropped: newest.frame.dropped,
   };
   return { block, pieces: [blockHeader(block, { body, codec: isPacked ? 1 : 0 }), body] };
+}
+
+/** Neighbours in the journal are neighbours in memory, and need no copy. */
+function joinFrames(pieces: readonly Buffer[]): Buffer {
+  const [first] = pieces;
+  if (first === undefined) return Buffer.alloc(0);
+  let end = first.byteOffset;
+  for (const piece of pieces) {
+    if (piece.buffer !== first.buffer || piece.byteOffset !== end) return Buffer.concat(pieces);
+    end += piece.length;
+  }
+  return Buffer.from(first.buffer, first.byteOffset, end - first.byteOffset);
 }
 
 /** The frames of a block; undefined when it is damaged. */

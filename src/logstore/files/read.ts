@@ -141,7 +141,7 @@ class Cursor {
 
   *take(frame: Frame): Generator<StoredBatch> {
     if (frame.number <= this.number) return;
-    const scan = scanBatch(frame.payload);
+    const scan = frame.scan ?? scanBatch(frame.payload);
     const before = markBefore(frame, scan);
     const { dropped } = this.#log;
     const isQuota = this.number < dropped && frame.number > dropped;

@@ -4,7 +4,7 @@ import { isAttemptId, type AttemptId } from "#job/id.ts";
 import type { LogEnd } from "#logstore/logstore.ts";
 import type { Archive } from "./archive.ts";
 import { readAt, syncFolder, type WarningLog } from "./disk.ts";
-import { findFrame, readFrame, type Frame } from "./frame.ts";
+import { findFrame, headerBytes, readFrame, type Frame } from "./frame.ts";
 import { FileLog } from "./log.ts";
 import { loadPart } from "./part.ts";
 import { openSegment, segmentNumber, type Segment } from "./segment.ts";
@@ -15,7 +15,6 @@ export interface RecoverOptions {
   readonly archive: Archive;
   readonly quotaBytes: number;
   readonly log: WarningLog;
-  readonly now: number;
 }
 
 export interface Recovered {
@@ -24,9 +23,6 @@ export interface Recovered {
   /** Something could not be read, so batches of any log may be missing. */
   readonly isDamaged: boolean;
 }
-
-/** An end whose payload is damaged still ends the log; it is kept for the usual time from now on. */
-const fallbackMs = 7 * 24 * 3_600_000;
 
 /**
  * Finds again what an earlier process made durable. An end of the journal that is not whole was never acknowledged and is cut. Damage before
@@ -115,7 +111,7 @@ class Replay {
     }
     if (frame.kind === "end") {
       if (log.end !== undefined) return;
-      log.end = isGood ? parseEnd(frame) : { expiresAt: this.#options.now + fallbackMs };
+      log.end = isGood ? parseEnd(frame) : (frame.note ?? { expiresAt: Number.MAX_SAFE_INTEGER });
       // Says what the log came to, also where its last batches are damaged.
       if (frame.number > log.durable.number)
         log.durable = { number: frame.number, mark: frame.mark };
@@ -128,6 +124,7 @@ class Replay {
     log.dropped = Math.max(log.dropped, frame.dropped);
     const { number, mark, payload } = frame;
     const payloadBytes = payload.length;
+    log.journalBytes += headerBytes + payloadBytes;
     log.place({ number, segment, at, payloadBytes, last: mark.last, frame: undefined }, mark);
   }
 

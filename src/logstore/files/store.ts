@@ -20,12 +20,14 @@ import type { Journal } from "./journal.ts";
 import type { Keeper } from "./keeper.ts";
 import { FileLog } from "./log.ts";
 import { readLog, type ReadSource } from "./read.ts";
+import type { Valve } from "./valve.ts";
 
 export interface FileLogStoreParts {
   readonly logs: Map<AttemptId, FileLog>;
   readonly archive: Archive;
   readonly journal: Journal;
   readonly keeper: Keeper;
+  readonly valve: Valve;
   readonly recent: RecentFrames;
   readonly log: WarningLog;
   readonly now: () => number;
@@ -103,8 +105,9 @@ export class FileLogStore implements LogStore, ReadSource {
     log.isEnding = true;
     const { number, mark } = log.accepted;
     const payload = Buffer.from(JSON.stringify(end));
-    const frame: Frame = { kind: "end", attempt, number, mark, dropped: log.dropped, payload };
-    const flight = this.#write(log, frame, () => {
+    const { dropped } = log;
+    const frame: Frame = { kind: "end", attempt, number, mark, dropped, payload, note: end };
+    const flight = this.#write(log, { frame, before: log.accepted }, () => {
       log.end = end;
       this.#openLogs--;
       this.#parts.keeper.ended(log);
@@ -192,28 +195,32 @@ export class FileLogStore implements LogStore, ReadSource {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const attempt of this.#waiting.keys()) this.#wake(attempt);
-    this.#parts.journal.breakWith(new HodeiError("unavailable", "the log store is closed"));
+    const closed = new HodeiError("unavailable", "the log store is closed");
+    this.#parts.valve.refuse(closed);
+    this.#parts.journal.breakWith(closed);
     await this.#parts.keeper.close();
     await this.#parts.journal.close();
   }
 
-  #append(log: FileLog, { number, bytes }: NewBatch): Promise<void> | undefined {
+  #append(log: FileLog, { number, bytes, release }: NewBatch): Promise<void> | undefined {
     this.assertOpen();
     if (log.end !== undefined || log.isEnding) throw hasEnded(log.attempt);
     if (number <= log.durable.number) return undefined;
     if (number <= log.accepted.number) return this.#flights.get(log);
     const scan = scanBatch(bytes);
     this.#checkOrder(log, number, scan);
-    const mark = markAfter(log.accepted.mark, scan, bytes.length);
+    const before = log.accepted;
+    const mark = markAfter(before.mark, scan, bytes.length);
     log.accepted = { number, mark };
     log.mayJump = false;
     const { attempt, dropped } = log;
-    const frame: Frame = { kind: "batch", attempt, number, mark, dropped, payload: bytes };
-    const flight = this.#write(log, frame, (segment, at) => {
-      const payloadBytes = bytes.length;
+    const frame: Frame = { kind: "batch", attempt, number, mark, dropped, payload: bytes, scan };
+    const payloadBytes = bytes.length;
+    const flight = this.#write(log, { frame, before }, (segment, at) => {
       const entry = { number, segment, at, payloadBytes, last: mark.last, frame: undefined };
       log.place(entry, mark);
       if (log.readers > 0) this.recent.put(entry, frame);
+      else release?.(bytes);
       for (const part of log.takeDroppedParts()) void this.#unlink(part.path);
       this.#parts.keeper.placed(log);
       if (log.accepted.number === number) this.#flights.delete(log);
@@ -237,9 +244,10 @@ export class FileLogStore implements LogStore, ReadSource {
     }
   }
 
-  #write(log: FileLog, frame: Frame, stored: Stored): Promise<void> {
+  #write(log: FileLog, { frame, before }: Taken, stored: Stored): Promise<void> {
+    const { valve } = this.#parts;
     return new Promise((resolve, reject) => {
-      this.#parts.journal.add({
+      valve.add(log, {
         frame,
         stored: (segment, at) => {
           if (frame.kind === "end") log.endSegment = segment;
@@ -248,10 +256,11 @@ export class FileLogStore implements LogStore, ReadSource {
           this.#wake(log.attempt);
         },
         refused: (error) => {
-          // Everything of this log that waited is refused with it, so what is durable is what there is.
-          log.accepted = log.durable;
-          log.isEnding = false;
+          // What comes behind it in this log builds on it, and is refused as well: here or by the journal.
+          if (frame.kind === "end") log.isEnding = false;
+          else if (log.accepted.number >= frame.number) log.accepted = before;
           this.#flights.delete(log);
+          valve.refuse(error, log);
           this.#dropVoid(log);
           reject(error);
         },
@@ -286,6 +295,12 @@ export class FileLogStore implements LogStore, ReadSource {
       this.log.warn({ err: error, path }, "cannot delete a part of a log");
     });
   }
+}
+
+interface Taken {
+  readonly frame: Frame;
+  /** What the log had accepted before it. */
+  readonly before: FileLog["accepted"];
 }
 
 type Stored = Parameters<Journal["add"]>[0]["stored"];

@@ -3,6 +3,9 @@ import type { LogStream, Sequences } from "#log/record.ts";
 import type { FileLog, Place } from "./log.ts";
 import { framesAt, type ReadSource } from "./read.ts";
 
+/** So many more batches are looked at for the beginning of a line that another stream's lines have interrupted. */
+const mostExtra = 64;
+
 /** Where a reader begins who wants the last `lines` lines of what is there now. */
 export async function tailStart(
   source: ReadSource,
@@ -12,12 +15,14 @@ export async function tailStart(
   const counter = new TailCounter(log.durable.mark.last, wanted);
   const { number } = log.durable;
   if (wanted.lines <= 0) return { after: log.durable.mark.last, number };
+  let extra = 0;
   for (const place of placesBackwards(log)) {
     const frames = await framesAt(source, log, place);
     for (const frame of frames.toReversed()) {
       if (frame.number > number) continue;
-      if (counter.takeBackwards(frame.payload))
-        return { after: counter.after, number: frame.number - 1 };
+      const isEnough = counter.takeBackwards(frame.payload);
+      if (counter.isFull) extra++;
+      if (isEnough || extra > mostExtra) return { after: counter.after, number: frame.number - 1 };
     }
   }
   return { after: { stdout: 0, stderr: 0, system: 0 }, number: 0 };
@@ -28,7 +33,10 @@ class TailCounter {
   after: Record<LogStream, number>;
   #left: number;
   readonly #stream: LogStream | undefined;
-  readonly #seen = new Set<LogStream>();
+  /** Streams of which a line was begun to be taken, whose beginning may come earlier. */
+  readonly #inLine = new Set<LogStream>();
+  /** Streams that begin with a whole line. */
+  readonly #isWhole = new Set<LogStream>();
 
   constructor(
     last: Sequences,
@@ -39,23 +47,32 @@ class TailCounter {
     this.#stream = stream;
   }
 
-  /** Takes the batch before the one that it took last; says whether it has come to the beginning of the first wanted line. */
+  /** Whether it has as many lines as are wanted, though the first of some stream may not be whole. */
+  get isFull(): boolean {
+    return this.#left === 0;
+  }
+
+  /** Takes the batch before the one that it took last; says whether it has come to the beginning of the first wanted line, and of the others that it is in. */
   takeBackwards(bytes: Uint8Array): boolean {
     for (const { stream, ...chunk } of decodeBatch(bytes).toReversed()) {
       if ((this.#stream ?? stream) !== stream || chunk.gap !== undefined) continue;
       let end = chunk.data.length;
-      for (let at = chunk.lengths.length - 1; at >= 0; at--) {
+      for (let at = chunk.lengths.length - 1; at >= 0 && !this.#isWhole.has(stream); at--) {
         const endsLine = chunk.data[end - 1] === 10 && (chunk.lengths[at] ?? 0) > 0;
-        if (endsLine || !this.#seen.has(stream)) {
-          if (this.#left === 0) return true;
-          this.#left--;
+        const isNewLine = endsLine || !this.#inLine.has(stream);
+        if (isNewLine && this.#left === 0) {
+          this.#inLine.delete(stream);
+          this.#isWhole.add(stream);
+          break;
         }
-        this.#seen.add(stream);
+        if (isNewLine) this.#left--;
+        this.#inLine.add(stream);
         this.after[stream] = chunk.firstSequence + at - 1;
+        if (this.after[stream] === 0) this.#inLine.delete(stream);
         end -= chunk.lengths[at] ?? 0;
       }
     }
-    return false;
+    return this.#left === 0 && this.#inLine.size === 0;
   }
 }
 
