@@ -12,6 +12,7 @@ import type { Provider } from "#provider/provider.ts";
 import { type BindAddress, hostPort, resolveAddress, type TlsFiles } from "#rpc/listen.ts";
 import { decodeSpec } from "#rpc/spec.ts";
 import { startScheduler } from "#scheduler/start.ts";
+import type { SchedulerOptions } from "#scheduler/start-options.ts";
 import { openSqliteStore } from "#store/sqlite/open.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
@@ -39,7 +40,7 @@ export interface ServerOptions {
 export async function startServer(
   config: Config,
   log: Logger,
-  options: ServerOptions = {},
+  { env = {} }: ServerOptions = {},
 ): Promise<Server> {
   await using parts = new AsyncDisposableStack(); // Undoes a start that fails halfway.
   const state: ServerState = { phase: "starting", isBroken: false };
@@ -58,24 +59,14 @@ export async function startServer(
   const { store, logs } = await openStores(config, parts, { directory, metrics, log, onBroken });
   const providers: Provider[] = [];
   if (config.processEnabled) {
-    providers.push(parts.use(await openProcesses(config, { ...options, directory, log })));
+    providers.push(parts.use(await openProcesses(config, { env, directory, log })));
   }
-  const scheduler = parts.use(
-    await startScheduler({
-      store,
-      logStore: logs,
-      providers,
-      readSpec: decodeSpec,
-      serverAddress: () => dialAddress(config, state, address),
-      ...(await serverCa(config)),
-      log,
-      metrics,
-      limits: schedulerLimits(config),
-      reuse: workerReuse(config),
-      warm: warmWishes(config),
-      weightOf: (tenant) => config.tenantWeights[tenant] ?? 1,
-    }),
-  );
+  const given = { store, logs, providers, metrics, log };
+  const options = await schedulerOptions(config, {
+    ...given,
+    dial: () => dialAddress(config, state, address),
+  });
+  const scheduler = parts.use(await startScheduler(options));
   const ground = {
     config,
     log,
@@ -109,6 +100,34 @@ export async function startServer(
       await owned.disposeAsync();
       log.flush();
     },
+  };
+}
+
+async function schedulerOptions(
+  config: Config,
+  given: {
+    readonly store: Store;
+    readonly logs: LogStore;
+    readonly providers: readonly Provider[];
+    readonly metrics: Metrics;
+    readonly log: Logger;
+    readonly dial: () => string;
+  },
+): Promise<SchedulerOptions> {
+  const { store, logs, providers, metrics, log, dial } = given;
+  return {
+    store,
+    logStore: logs,
+    providers,
+    readSpec: decodeSpec,
+    serverAddress: dial,
+    ...(await serverCa(config)),
+    log,
+    metrics,
+    limits: schedulerLimits(config),
+    reuse: workerReuse(config),
+    warm: warmWishes(config),
+    weightOf: (tenant) => config.tenantWeights[tenant] ?? 1,
   };
 }
 
