@@ -2,6 +2,7 @@ import { Worker } from "node:worker_threads";
 import { HodeiError } from "#error.ts";
 import type { Store } from "#store/store.ts";
 import { methods, type Answer, type Call, type Method } from "./batch.ts";
+import { packCalls, unpackAnswers } from "./parcel.ts";
 import type { FromWorker, ToWorker, WorkerInput } from "./worker.ts";
 
 export interface SqliteOptions {
@@ -62,8 +63,10 @@ class StoreThread {
     this.#worker.on("message", (message: FromWorker) => {
       if (message.kind === "ready") resolve();
       else if (message.kind === "refused") reject(errorOf(message.answer));
-      else if (message.kind === "answers") this.#settle(message.answers);
-      else this.#break(message.message);
+      else if (message.kind === "answers") {
+        const calls = this.#running.map((pending) => pending.call);
+        this.#settle(unpackAnswers(calls, message.answers));
+      } else this.#break(message.message);
     });
     this.#worker.on("error", (error: Error) => {
       reject(error);
@@ -110,12 +113,13 @@ class StoreThread {
       if (this.#gathered.length === 0) return;
       this.#running = this.#gathered;
       this.#gathered = [];
-      this.#post({ kind: "run", calls: this.#running.map((pending) => pending.call) });
+      const calls = packCalls(this.#running.map((pending) => pending.call));
+      this.#post({ kind: "run", calls }, [calls.bytes.buffer]);
     });
   }
 
-  #post(message: ToWorker): void {
-    this.#worker.postMessage(message);
+  #post(message: ToWorker, transferred: readonly ArrayBuffer[] = []): void {
+    this.#worker.postMessage(message, transferred);
   }
 
   #settle(answers: readonly Answer[]): void {

@@ -3,6 +3,7 @@ import { HodeiError } from "#error.ts";
 import { Batches, BrokenStore, type Answer, type Call } from "./batch.ts";
 import { Core, type CoreOptions } from "./core.ts";
 import { lockStore } from "./lock.ts";
+import { packAnswers, unpackCalls, type Parcel } from "./parcel.ts";
 import { damaged, isDamage, openDatabase } from "./schema.ts";
 
 /** What the thread is started with. */
@@ -11,18 +12,21 @@ export interface WorkerInput extends CoreOptions {
 }
 
 export type ToWorker =
-  { readonly kind: "run"; readonly calls: readonly Call[] } | { readonly kind: "close" };
+  { readonly kind: "run"; readonly calls: Parcel<Call> } | { readonly kind: "close" };
 
 export type FromWorker =
   | { readonly kind: "ready" }
   /** It could not be opened. */
   | { readonly kind: "refused"; readonly answer: Answer }
-  | { readonly kind: "answers"; readonly answers: readonly Answer[] }
+  | { readonly kind: "answers"; readonly answers: Parcel<Answer> }
   /** Nothing more will be answered. */
   | { readonly kind: "broken"; readonly message: string };
 
 function tell(message: FromWorker): void {
-  parentPort?.postMessage(message);
+  parentPort?.postMessage(
+    message,
+    message.kind === "answers" ? [message.answers.bytes.buffer] : [],
+  );
 }
 
 function main(input: WorkerInput): void {
@@ -39,7 +43,8 @@ function main(input: WorkerInput): void {
       return;
     }
     try {
-      tell({ kind: "answers", answers: batches.run(message.calls) });
+      const calls = unpackCalls(message.calls);
+      tell({ kind: "answers", answers: packAnswers(calls, batches.run(calls)) });
     } catch (error) {
       const cause = error instanceof BrokenStore ? error.cause : error;
       tell({ kind: "broken", message: cause instanceof Error ? cause.message : String(cause) });
