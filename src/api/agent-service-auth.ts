@@ -26,7 +26,7 @@ export interface AgentCall {
   readonly correlationId: string;
 }
 
-/** Refused tokens that are audited in one window; a flood of more is only counted. */
+/** Refused tokens that are audited in one window for each reason; a flood of more is only counted, and hides nothing of another kind. */
 const auditBound = { entries: 100, windowMs: 10_000 } as const;
 
 /**
@@ -36,7 +36,7 @@ const auditBound = { entries: 100, windowMs: 10_000 } as const;
 export class AgentAuth {
   readonly #options: AgentAuthOptions;
   readonly #admitted = new WeakMap<Metadata, WorkerId>();
-  #window = { endsAt: 0, entries: 0 };
+  readonly #windows = new Map<AgentRefusal, { endsAt: number; entries: number }>();
 
   constructor(options: AgentAuthOptions) {
     this.#options = options;
@@ -84,10 +84,12 @@ export class AgentAuth {
   async #audit(id: WorkerId, reason: AgentRefusal, call: AgentCall): Promise<void> {
     const { store, now, auditTtlMs } = this.#options;
     const at = now();
-    if (at >= this.#window.endsAt) {
-      this.#window = { endsAt: at + auditBound.windowMs, entries: 0 };
+    let window = this.#windows.get(reason);
+    if (window === undefined || at >= window.endsAt) {
+      window = { endsAt: at + auditBound.windowMs, entries: 0 };
+      this.#windows.set(reason, window);
     }
-    if (++this.#window.entries > auditBound.entries) return;
+    if (++window.entries > auditBound.entries) return;
     const { peer, correlationId } = call;
     const action = "otp_refused";
     const entry = { at, actor: id, tenant: "", action, target: id, outcome: reason, peer };

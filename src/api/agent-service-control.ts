@@ -20,6 +20,7 @@ import {
   agentProtocol,
   type AgentGround,
   type AgentStream,
+  checkEcho,
   checkProtocol,
 } from "./agent-service-ground.ts";
 import { Outbox } from "./agent-service-outbox.ts";
@@ -207,10 +208,12 @@ class Control {
   }
 
   #fence(attemptId: string): void {
+    checkEcho(attemptId);
     this.#parts.outbox.push({ $case: "fenced", value: { attemptId } });
   }
 
   #acknowledge(attemptId: string, fenced: boolean): void {
+    checkEcho(attemptId);
     this.#parts.outbox.push({ $case: "resultAck", value: { attemptId, fenced } });
   }
 }

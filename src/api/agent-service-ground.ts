@@ -60,6 +60,12 @@ export interface AgentStream {
   readonly call: Pick<Call<unknown>, "signal" | "log" | "reset">;
 }
 
+/** An id is echoed to whoever sent it, and waits in memory until it is read; what is so long was never one of ours. */
+export function checkEcho(id: string): void {
+  if (id.length <= 64) return;
+  throw new HodeiError("invalid_argument", "attempt_id: has more than 64 characters");
+}
+
 /** Newer agents speak older versions too; the answer says which one this server speaks. */
 export function checkProtocol(protocol: number): void {
   if (protocol >= 1) return;

@@ -3,7 +3,7 @@ import { isAttemptId, isJobId } from "#job/id.ts";
 import type { LogsRequest, LogsResponse } from "#rpc/gen/hodei/v1/agent_service.ts";
 import { releaseBatch } from "#rpc/log-request.ts";
 import type { Write } from "#rpc/write.ts";
-import type { AgentGround, AgentStream } from "./agent-service-ground.ts";
+import { type AgentGround, type AgentStream, checkEcho } from "./agent-service-ground.ts";
 import { Upload } from "./agent-service-upload.ts";
 
 interface LogsPipes {
@@ -76,8 +76,11 @@ class Logs {
     const { attemptId, jobId, batchNumber: number, batch: bytes } = request;
     this.#heldBytes += bytes.length;
     this.#heldBatches++;
+    checkEcho(attemptId);
     const most = this.#ground.limits.creditBytes + slack.bytes;
-    if (this.#heldBytes > most || this.#heldBatches > slack.batches) {
+    // Answers count as well: an agent that sends what is refused at once and reads nothing must not fill the memory with them.
+    const held = this.#heldBatches + this.#acks.size;
+    if (this.#heldBytes > most || held > slack.batches) {
       this.#ground.count("credit_overrun");
       throw new HodeiError("resource_exhausted", "more log bytes than there was credit for");
     }

@@ -10,7 +10,7 @@ import type { JobStore, NewJob, SubmitOutcome } from "#store/store.ts";
 import { admitJob, type AdmissionOptions } from "./admission.ts";
 import type { Audit } from "./audit.ts";
 import type { Caller } from "./authenticate.ts";
-import { statusCodes } from "./status.ts";
+import { outcomeOf, statusCodes } from "./status.ts";
 
 export interface SubmitterOptions extends AdmissionOptions {
   readonly store: Pick<JobStore, "submitJobs">;
@@ -52,7 +52,10 @@ export function createSubmitter(options: SubmitterOptions): Submit {
         call.log.info({ jobId: result.value.jobId }, "job submitted");
     }
     // What never reached the store is on record all the same.
-    if (jobs.length === 0) await audit.record(call, { target: "", outcome: "INVALID_ARGUMENT" });
+    const first = admitted[0];
+    if (jobs.length === 0 && first !== undefined) {
+      await audit.record(call, { target: "", outcome: outcomeOf(first) });
+    }
     return results;
   };
 }

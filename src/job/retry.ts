@@ -39,8 +39,7 @@ export function judge(
   const isSpent = failure.blame === "user" || failure.userCodeMayHaveRun;
   if (!isSpent) {
     const isWorthIt = context.infraRetries < context.maxInfraRetries;
-    const backoffMs =
-      Math.min(30_000, 250 * 2 ** context.infraRetries) * (0.5 + context.random / 2);
+    const backoffMs = infraBackoffMs(context);
     return isWorthIt
       ? { move: "requeue", backoffMs, isSpent }
       : { move: "fail", backoffMs: 0, isSpent };
@@ -49,6 +48,13 @@ export function judge(
   const isLeft = context.spentAttempts + 1 < spec.retry.maxAttempts;
   if (!isLeft || !isRetryable(spec, failure)) return { move: end, backoffMs: 0, isSpent };
   return { move: "requeue", backoffMs: backoff(spec.retry, context), isSpent };
+}
+
+/** Pause after an infrastructure failure: between half of what grows with each one and all of it. */
+export function infraBackoffMs(
+  context: Pick<AttemptHistory & RetryLimits, "infraRetries" | "random">,
+): number {
+  return Math.min(30_000, 250 * 2 ** context.infraRetries) * (0.5 + context.random / 2);
 }
 
 function isRetryable(spec: Pick<JobSpec, "retry" | "reschedule">, failure: Failure): boolean {

@@ -114,6 +114,18 @@ export async function loseJobs(
   return (await Promise.all(ends)).flat();
 }
 
+/** Why an attempt is over that its agent came back without. */
+export function forgotten(worker: Worker): Failure {
+  return {
+    stage: "running",
+    cause: "worker_died",
+    blame: "system",
+    message: `the agent of worker ${worker.id} came back without the attempt`,
+    userCodeMayHaveRun: true,
+    evidence: { worker: worker.id, provider: worker.provider, hostname: worker.hostname },
+  };
+}
+
 function lostOutcome(
   ground: Ground,
   attempt: Attempt,

@@ -161,7 +161,7 @@ export class LiveConnection implements Connection {
         else held.phase = "running";
       })
       .catch((error: unknown) => {
-        log.error({ attemptId: held.attemptId, err: error }, "log was not ended");
+        log.error({ ...held.facts, err: error }, "log was not ended");
         held.phase = "running";
         side.link?.close("unavailable");
       });

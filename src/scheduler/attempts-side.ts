@@ -70,13 +70,17 @@ export class Side {
   readonly attempts = new Map<AttemptId, Held>();
   /** Undefined while nothing may be assigned. */
   link: WorkerLink | undefined;
-  /** A connection whose hello is still being compared with the store: signals that come meanwhile must not get lost. */
+  /** A connection whose hello is still being compared with the store. */
   opening: WorkerLink | undefined;
+  /** What it is to be told after that: signals that come meanwhile must not get lost. */
+  signals: ((link: WorkerLink) => void)[] = [];
   /** Told to drain since the newest connection came. */
   isDrained = false;
   /** Grows with each connection; what an older one does is passed over. */
   epoch = 0;
   slots = 0;
+  /** Whose jobs it runs; undefined while it is free. */
+  tenant: string | undefined;
   takesWork = false;
   /** Attempts that it may still be given. */
   jobsLeft = Number.POSITIVE_INFINITY;
@@ -84,8 +88,8 @@ export class Side {
   storing = 0;
   /** Slots for which a claim is under way. */
   claiming = 0;
-  /** The newest claims under way; resolves when they are over. */
-  claims: Promise<unknown> = Promise.resolve();
+  /** The claims and losses under way; resolves when they are over. */
+  writes: Promise<unknown> = Promise.resolve();
 
   constructor(id: WorkerId, classKey: string) {
     this.id = id;

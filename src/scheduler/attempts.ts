@@ -1,3 +1,4 @@
+import { HodeiError } from "#error.ts";
 import { type Loop, every } from "#every.ts";
 import type { Failure } from "#job/failure.ts";
 import type { AttemptId, WorkerId } from "#job/id.ts";
@@ -6,7 +7,7 @@ import type { LogStore } from "#logstore/logstore.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
 import { type Worker, takesAttempts } from "#worker/worker.ts";
-import { readCurrent, loseJobs, reconcile } from "./attempts-connect.ts";
+import { forgotten, readCurrent, loseJobs, reconcile } from "./attempts-connect.ts";
 import { LiveConnection } from "./attempts-connection.ts";
 import { Finishes } from "./attempts-finish.ts";
 import { appendHeld } from "./attempts-logs.ts";
@@ -15,6 +16,7 @@ import {
   type AttemptCount,
   type AttemptLimits,
   attemptLimits,
+  currentAttempt,
   findHeld,
   type Ground,
   Side,
@@ -24,6 +26,7 @@ import { Leases } from "./leases.ts";
 import type {
   AttemptBatch,
   Attempts,
+  AttemptStats,
   Connection,
   JobWatch,
   WorkerHello,
@@ -61,7 +64,7 @@ class RunningAttempts implements Attempts {
   readonly #sides = new Map<WorkerId, Side>();
   readonly #onLeave: (id: WorkerId) => void;
   readonly #loop: Loop;
-  #hasBooted = false;
+  #isStopped = false;
   #epochs = 0;
 
   constructor(options: AttemptsOptions) {
@@ -80,6 +83,7 @@ class RunningAttempts implements Attempts {
   }
 
   async connect(worker: Worker, hello: WorkerHello, link: WorkerLink): Promise<Connection> {
+    if (this.#isStopped) throw new HodeiError("unavailable", "the server is stopping");
     const side = this.#sideOf(worker.id, worker.classKey);
     const epoch = ++this.#epochs;
     const older = side.link ?? side.opening;
@@ -98,8 +102,8 @@ class RunningAttempts implements Attempts {
       leave: (reason) => this.#leave(side, reason),
       close: () => this.#close(side, epoch),
     });
-    // What was claimed for the older connection must be in the store before it is compared with what the agent holds.
-    await side.claims;
+    // What was claimed for the older connection, or is being lost, must be in the store before it is compared with what the agent holds.
+    await side.writes;
     const slots = Math.max(1, Math.min(hello.slots, worker.slots, this.#ground.limits.maxSlots));
     const said = this.#ground.store.recordHello(worker.id, { slots, hostname: hello.hostname });
     const [known] = await Promise.all([this.#ground.store.findWorker(worker.id), said]);
@@ -112,10 +116,12 @@ class RunningAttempts implements Attempts {
     }
     const { lost } = reconcile(this.#ground, side, { hello, jobs, link });
     side.slots = slots;
+    side.tenant = known.tenant;
     side.jobsLeft = known.maxJobs - known.attempts;
     side.takesWork = takesAttempts(known.state) && !side.isDrained;
     side.link = link;
     side.opening = undefined;
+    for (const say of side.signals.splice(0)) say(link);
     if (!side.takesWork) link.drain(known.reason);
     this.#dispatch.enlist(side);
     void this.#dispatch.claim(side);
@@ -139,9 +145,9 @@ class RunningAttempts implements Attempts {
   signalCancel(job: Job, reason: string): void {
     const attempt = job.attempts.at(-1);
     const side = attempt && this.#sides.get(attempt.workerId);
-    const link = side?.link ?? side?.opening;
-    if (attempt === undefined || link === undefined) return;
-    link.cancel(attempt.id, this.#ground.readSpec(job.spec).cancelGraceMs, reason);
+    if (attempt === undefined || side === undefined) return;
+    const { cancelGraceMs } = this.#ground.readSpec(job.spec);
+    signal(side, (link) => link.cancel(attempt.id, cancelGraceMs, reason));
   }
 
   signalDrain(id: WorkerId, reason: string): void {
@@ -149,7 +155,7 @@ class RunningAttempts implements Attempts {
     if (side === undefined) return;
     side.takesWork = false;
     side.isDrained = true;
-    (side.link ?? side.opening)?.drain(reason);
+    side.link?.drain(reason);
   }
 
   fenceAttempt(workerId: WorkerId, attemptId: AttemptId): void {
@@ -159,19 +165,23 @@ class RunningAttempts implements Attempts {
     if (held?.phase === "storing") return;
     side.attempts.delete(attemptId);
     this.#ground.count("fenced");
-    (side.link ?? side.opening)?.fence(attemptId);
+    signal(side, (link) => {
+      side.attempts.delete(attemptId);
+      link.fence(attemptId);
+    });
     void this.#dispatch.claim(side);
   }
 
   async loseWorker(worker: Worker, failure: Failure): Promise<void> {
-    const side = this.#sides.get(worker.id);
-    if (side !== undefined) {
-      // It may be given nothing; should it be alive after all, it connects again and is told what it lost.
-      (side.link ?? side.opening)?.close("unavailable");
-      this.#detach(side, ++this.#epochs);
-    }
-    const jobs = await readCurrent(this.#ground, worker);
-    await loseJobs(this.#ground, this.#finishes, { side, jobs, failure });
+    const side = this.#sideOf(worker.id, worker.classKey);
+    // It may be given nothing; should it be alive after all, it connects again and, once this is stored, is told what it lost.
+    (side.link ?? side.opening)?.close("unavailable");
+    this.#detach(side, ++this.#epochs);
+    const losing = readCurrent(this.#ground, worker).then(async (jobs) =>
+      loseJobs(this.#ground, this.#finishes, { side, jobs, failure }),
+    );
+    side.writes = Promise.allSettled([side.writes, losing]);
+    await losing;
   }
 
   forgetWorker(id: WorkerId): void {
@@ -191,8 +201,10 @@ class RunningAttempts implements Attempts {
     }
     // A Logs stream may come before the Control stream, whose Hello fills the side.
     const job = await this.#ground.store.findJob(batch.jobId);
-    const found = job && findHeld(this.#sideOf(workerId, job.classKey), job, batch.attemptId);
-    if (found !== undefined) return appendHeld(this.#ground, found, batch);
+    if (job !== undefined && currentAttempt(job, workerId)?.attemptId === batch.attemptId) {
+      const found = findHeld(this.#sideOf(workerId, job.classKey), job, batch.attemptId);
+      if (found !== undefined) return appendHeld(this.#ground, found, batch);
+    }
     this.#ground.count("fenced");
     return "fenced";
   }
@@ -201,7 +213,13 @@ class RunningAttempts implements Attempts {
     return this.#leases.listSilent();
   }
 
+  stats(): AttemptStats {
+    const attempts = [...this.#sides.values()].reduce((sum, side) => sum + side.attempts.size, 0);
+    return { workers: this.#sides.size, attempts, heard: this.#leases.size };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isStopped = true;
     await this.#loop[Symbol.asyncDispose]();
     this.#finishes.stop();
     for (const side of this.#sides.values()) {
@@ -233,6 +251,7 @@ class RunningAttempts implements Attempts {
     if (side.link !== undefined) this.#dispatch.dismiss(side);
     side.link = undefined;
     side.opening = undefined;
+    side.signals = [];
     for (const held of side.attempts.values()) held.onLog?.();
   }
 
@@ -259,12 +278,9 @@ class RunningAttempts implements Attempts {
   /** Starts from the store and the clock each time, so that a round that fails costs nothing. */
   async #round(): Promise<void> {
     const { store, count, log } = this.#ground;
-    if (!this.#hasBooted) {
-      // Everybody gets the whole tolerance from here on (DESIGN G10).
-      for (const { id, state } of await store.listLiveWorkers()) {
-        if (state === "ready" || state === "draining") this.#leases.expect(id);
-      }
-      this.#hasBooted = true;
+    // After a start everybody gets the whole tolerance (DESIGN G10); one that redeemed its token and never connected is silent too.
+    for (const { id, state } of await store.listLiveWorkers()) {
+      if (state === "ready" || state === "draining") this.#leases.expect(id);
     }
     for (const workerId of this.#leases.round()) {
       count("suspect");
@@ -284,13 +300,8 @@ class RunningAttempts implements Attempts {
   }
 }
 
-function forgotten(worker: Worker): Failure {
-  return {
-    stage: "running",
-    cause: "worker_died",
-    blame: "system",
-    message: `the agent of worker ${worker.id} came back without the attempt`,
-    userCodeMayHaveRun: true,
-    evidence: { worker: worker.id, provider: worker.provider, hostname: worker.hostname },
-  };
+/** Tells the agent now, or once its hello is compared: what came before that, it would not understand. */
+function signal(side: Side, say: (link: WorkerLink) => void): void {
+  if (side.link !== undefined) say(side.link);
+  else if (side.opening !== undefined) side.signals.push(say);
 }

@@ -4,14 +4,15 @@ import type { Assignment } from "#store/store.ts";
 import { type Ground, Held, type Side } from "./attempts-side.ts";
 
 // A claim is given to the store in the same turn as what made it worth while (a submit, a result), so that both share a commit. Workers
-// with free slots that found nothing wait in a list per class; waking looks at the first few of them, and at more while these come back full. So neither
-// busy workers nor queued jobs cost anything.
+// with free slots that found nothing wait in a list per class and tenant; waking looks at the first few of each, and at more while these come back full. So
+// neither busy workers nor queued jobs cost anything, and workers that are kept for others stand in nobody's way.
 
-/** How many idle workers of a class are asked first. */
-const firstWave = 8;
+/** How many idle workers of a class are asked first: those that are free, and those of each tenant. */
+const firstWave = { free: 8, bound: 1 } as const;
 
 interface IdleClass {
-  readonly idle: Set<Side>;
+  /** By the tenant that they are bound to. */
+  readonly idle: Map<string | undefined, Set<Side>>;
   members: number;
   /** Counts wakes: a claim that was under way when one came may have missed its job. */
   wakes: number;
@@ -32,7 +33,7 @@ export class Dispatch {
   enlist(side: Side): void {
     const found = this.#classes.get(side.classKey);
     if (found === undefined) {
-      this.#classes.set(side.classKey, { idle: new Set(), members: 1, wakes: 0 });
+      this.#classes.set(side.classKey, { idle: new Map(), members: 1, wakes: 0 });
     } else found.members++;
   }
 
@@ -40,7 +41,7 @@ export class Dispatch {
   dismiss(side: Side): void {
     const found = this.#classes.get(side.classKey);
     if (found === undefined) return;
-    found.idle.delete(side);
+    rouse(found, side);
     if (--found.members === 0) this.#classes.delete(side.classKey);
   }
 
@@ -48,7 +49,9 @@ export class Dispatch {
     const found = this.#classes.get(classKey);
     if (found === undefined) return;
     found.wakes++;
-    this.#wave(found, firstWave);
+    for (const tenant of found.idle.keys()) {
+      this.#wave(found, tenant, tenant === undefined ? firstWave.free : firstWave.bound);
+    }
   }
 
   wakeAll(): void {
@@ -60,29 +63,29 @@ export class Dispatch {
     const count = side.free;
     const found = this.#classes.get(side.classKey);
     if (count <= 0 || found === undefined) return false;
-    found.idle.delete(side);
+    rouse(found, side);
     side.claiming += count;
     const wakes = found.wakes;
     const claim = this.#ask(side, count);
-    side.claims = Promise.allSettled([side.claims, claim]);
+    side.writes = Promise.allSettled([side.writes, claim]);
     const assigned = await claim;
     if (side.free > 0) {
       if (assigned === count || (assigned !== undefined && found.wakes !== wakes)) {
         void this.claim(side);
-      } else if (this.#classes.get(side.classKey) === found) found.idle.add(side);
+      } else if (this.#classes.get(side.classKey) === found) rest(found, side);
     }
     return assigned === count;
   }
 
-  #wave(found: IdleClass, size: number): void {
+  #wave(found: IdleClass, tenant: string | undefined, size: number): void {
     const claims: Promise<boolean>[] = [];
-    for (const side of found.idle) {
+    for (const side of found.idle.get(tenant) ?? []) {
       if (claims.length === size) break;
       claims.push(this.claim(side));
     }
     if (claims.length < size) return;
     void Promise.all(claims).then((full) => {
-      if (full.every(Boolean)) this.#wave(found, size * 2);
+      if (full.every(Boolean)) this.#wave(found, tenant, size * 2);
     });
   }
 
@@ -112,6 +115,7 @@ export class Dispatch {
     const { now, limits, watch, count, log } = this.#ground;
     const checkAt = now() + limits.startMs + limits.graceMs;
     side.jobsLeft -= assignments.length;
+    if (limits.bindsTenant) this.#bind(side, assignments[0]?.tenant);
     for (const assignment of assignments) {
       const held = new Held(assignment, checkAt);
       held.logBatch = 0;
@@ -122,6 +126,14 @@ export class Dispatch {
       log.info({ ...held.facts, workerId: side.id }, "job assigned");
     }
     watch.touch(assignments.map(({ jobId }) => jobId));
+  }
+
+  #bind(side: Side, tenant: string | undefined): void {
+    const found = this.#classes.get(side.classKey);
+    const isIdle = found?.idle.get(side.tenant)?.has(side) === true;
+    if (isIdle) rouse(found, side);
+    side.tenant = tenant;
+    if (isIdle) rest(found, side);
   }
 
   #takeIds(count: number): AttemptId[] {
@@ -137,3 +149,14 @@ export class Dispatch {
 }
 
 const idBytes = 17;
+
+function rest({ idle }: IdleClass, side: Side): void {
+  const own = idle.get(side.tenant) ?? new Set();
+  idle.set(side.tenant, own.add(side));
+}
+
+function rouse({ idle }: IdleClass, side: Side): void {
+  const own = idle.get(side.tenant);
+  own?.delete(side);
+  if (own?.size === 0) idle.delete(side.tenant);
+}

@@ -25,6 +25,11 @@ export class Leases {
     this.#roundAt = options.monotonic();
   }
 
+  /** Workers that are listened for. */
+  get size(): number {
+    return this.#heardAt.size;
+  }
+
   /** The worker is alive; true when it was suspect. */
   hear(id: WorkerId): boolean {
     this.#heardAt.set(id, this.#clock);

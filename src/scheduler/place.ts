@@ -26,6 +26,8 @@ export interface Snapshot {
   readonly demand: readonly Demand[];
   /** Every worker that is not over. */
   readonly workers: readonly Worker[];
+  /** Those that are not heard: they take room, and nothing is expected of them. */
+  readonly silent: ReadonlySet<WorkerId>;
   readonly providers: readonly ProviderView[];
   readonly warm: readonly WarmWish[];
   readonly strategy: Strategy;
@@ -101,7 +103,7 @@ export function place(snapshot: Snapshot): Plan {
   }
   const board: Board = {
     snapshot,
-    pools: createPools(snapshot.workers),
+    pools: createPools(snapshot.workers.filter(({ id }) => !snapshot.silent.has(id))),
     counts,
     placements: new Map(),
     unplaced: [],

@@ -65,6 +65,7 @@ export function createProvision(parts: Parts, options: ProvisionOptions): Provis
         now: now(),
         demand,
         workers,
+        silent: new Set(parts.attempts.listSilent().map(({ workerId }) => workerId)),
         providers: parts.providers.view(),
         warm: options.warm,
         strategy: options.strategy,

@@ -26,8 +26,8 @@ export function createWorkerEnds(parts: Parts, ended: () => void): WorkerEnds {
     if (found === undefined || found.state === "ended") return;
     const failure = given ?? causes.get(id);
     const reason = failure?.message ?? "it is gone";
-    // So that it is given nothing more while its attempts end.
-    const worker = found.state === "ready" ? await store.stopWorker(id, { reason }, now()) : found;
+    // So that it is given nothing more while its attempts end, also when it redeems its token in this moment.
+    const worker = await store.stopWorker(id, { reason }, now());
     if (worker.jobs.length > 0) {
       await parts.attempts.loseWorker(worker, failure ?? stopped(worker));
     }
@@ -76,11 +76,13 @@ async function startFailed(parts: Parts, worker: Worker, failure: Failure): Prom
   });
   if (last === undefined) return;
   const expiresAt = parts.now() + parts.limits.jobTtlMs;
-  const { id: jobId, version } = job;
-  await parts.store.moveJobs(
+  const { id: jobId, version, correlationId } = job;
+  const [isMoved] = await parts.store.moveJobs(
     [{ jobId, version, move: "fail", failure: last, next: { kind: "over", expiresAt } }],
     parts.now(),
   );
+  if (isMoved !== true) return;
+  parts.log.info({ jobId, cause: last.cause, correlationId }, "job failed");
   parts.watch.touch([jobId]);
 }
 

@@ -65,6 +65,16 @@ export interface Attempts extends AsyncDisposable {
 
   /** Connected or not: workers that have been silent for longer than a lease, and for how long, without the time in which this process stood still. */
   listSilent(): readonly { readonly workerId: WorkerId; readonly silentMs: number }[];
+
+  /** How much is remembered of workers that are connected or have attempts. */
+  stats(): AttemptStats;
+}
+
+export interface AttemptStats {
+  readonly workers: number;
+  readonly attempts: number;
+  /** Workers whose silence is counted. */
+  readonly heard: number;
 }
 
 export interface AttemptBatch extends NewBatch {

@@ -107,6 +107,8 @@ export async function cancelJob(
   const expiresAt = now() + limits.jobTtlMs;
   const job = await store.cancelJob(id, { reason, actor, deadline, expiresAt }, now());
   parts.watch.touch([id]);
+  const { state, correlationId } = job;
+  parts.log.info({ jobId: id, state, correlationId }, "job cancelled");
   if (job.state === "cancelling") parts.attempts.signalCancel(job, reason);
   // A worker that was started for it may not be needed any more.
   else loops.wakeProvision();

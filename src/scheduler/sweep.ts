@@ -1,5 +1,6 @@
 import type { Cause, Failure } from "#job/failure.ts";
 import type { Job, JobSpec } from "#job/job.ts";
+import { infraBackoffMs } from "#job/retry.ts";
 import type { NextStep, VersionedMove } from "#store/store.ts";
 import type { Worker } from "#worker/worker.ts";
 import type { WorkerEnds } from "./reap-end.ts";
@@ -50,7 +51,9 @@ export function createSweep(parts: Parts, options: SweepOptions): Sweep {
           if (await settle(parts, round, due)) moved += 1;
         } catch (err) {
           // One job that cannot be judged must not hold up the others; the next round looks again.
-          parts.log.error({ err, jobId: job.id }, "cannot settle a job whose deadline has passed");
+          const { id: jobId, correlationId } = job;
+          const facts = { err, jobId, correlationId };
+          parts.log.error(facts, "cannot settle a job whose deadline has passed");
         }
       }
       return moved;
@@ -168,6 +171,8 @@ async function move(parts: Parts, due: Due, verdict: Verdict): Promise<boolean> 
   const now = parts.now();
   const attempt = job.state === "queued" ? undefined : job.attempts.at(-1);
   if (attempt !== undefined) {
+    // A round takes its time, and the log of a job that went on meanwhile must stay open.
+    if ((await parts.store.findJob(job.id))?.version !== job.version) return false;
     await parts.logStore.end(attempt.id, { expiresAt: now + spec.logTtlMs, missing: "lost" });
   }
   const next = nextOf(parts, due, verdict);
@@ -176,7 +181,9 @@ async function move(parts: Parts, due: Due, verdict: Verdict): Promise<boolean> 
   if (isMoved !== true) return false;
   parts.watch.touch([jobId]);
   parts.metrics?.jobsSwept(job.state);
-  parts.log.info({ jobId, state: job.state, cause: verdict.failure.cause }, "deadline passed");
+  const { state, correlationId } = job;
+  const { cause } = verdict.failure;
+  parts.log.info({ jobId, state, move: verdict.move, cause, correlationId }, "deadline passed");
   if (attempt !== undefined) parts.attempts.fenceAttempt(attempt.workerId, attempt.id);
   if (verdict.move === "requeue") parts.attempts.wake(new Set([job.classKey]));
   return true;
@@ -185,8 +192,8 @@ async function move(parts: Parts, due: Due, verdict: Verdict): Promise<boolean> 
 function nextOf(parts: Parts, { job, spec }: Due, { move: kind }: Verdict): NextStep {
   const now = parts.now();
   if (kind !== "requeue") return { kind: "over", expiresAt: now + parts.limits.jobTtlMs };
-  const backoffMs = Math.min(30_000, 250 * 2 ** job.infraRetries) * (0.5 + parts.random() / 2);
-  const notBefore = now + backoffMs;
+  const { infraRetries } = job;
+  const notBefore = now + infraBackoffMs({ infraRetries, random: parts.random() });
   return { kind: "queued", notBefore, deadline: notBefore + spec.queueTimeoutMs, isSpent: false };
 }
 

@@ -14,7 +14,10 @@ import type { Worker, WorkerState } from "#worker/worker.ts";
  * opened again), `resource_exhausted` when the disk is full and nothing was changed.
  */
 export interface Store extends JobStore, DispatchStore, WorkerStore, AccessStore, AsyncDisposable {
-  /** Deletes what has expired: jobs with their attempts and events, workers, idempotency keys, audit rows, tokens. At most `limit` rows. */
+  /**
+   * Deletes what has expired: jobs with their attempts and events, workers, idempotency keys, audit rows, tokens. At most `limit` rows. One
+   * token stays, so that a server which once had one never again lets everybody in.
+   */
   expire(now: number, limit: number): Promise<number>;
 }
 

@@ -37,6 +37,7 @@ const idleAttempts: Scheduler["attempts"] = {
   forgetWorker: () => undefined,
   appendLog: unused,
   listSilent: () => [],
+  stats: () => ({ workers: 0, attempts: 0, heard: 0 }),
   [Symbol.asyncDispose]: async () => undefined,
 };
 

@@ -118,6 +118,19 @@ describe("submitting", () => {
     expect(byBatch.get(8)?.map((item) => item.result?.$case)).toEqual(["accepted"]);
   });
 
+  test("what was refused is audited with its reason", async () => {
+    const { secret } = await makeToken(Role.ROLE_SUBMITTER);
+    const metadata = bearer(secret);
+    metadata.set("x-correlation-id", "not-mine");
+    const wish = request({}, { tenant: "another" });
+    await expect(ask(jobs, JobServiceService.submitJob, wish, metadata)).rejects.toMatchObject({
+      code: status.PERMISSION_DENIED,
+    });
+    expect(await auditOf({ correlationId: "not-mine" })).toMatchObject([
+      { action: "SubmitJob", actor: "sue", outcome: "PERMISSION_DENIED" },
+    ]);
+  });
+
   test("refuses a message beyond its limit", async () => {
     await expect(submit({ stdin: Buffer.alloc(1024 * 1024 + 10) })).rejects.toMatchObject({
       code: status.RESOURCE_EXHAUSTED,

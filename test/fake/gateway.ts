@@ -109,8 +109,8 @@ export async function startGateway(options: GatewayOptions = {}) {
       return { id, agent };
     },
     /** Submits as the API does: claims are asked for in the same turn. */
-    async submit(amount = 1, spec: Partial<JobSpec> = {}): Promise<JobId[]> {
-      const jobs = Array.from({ length: amount }, () => newJob(spec));
+    async submit(amount = 1, spec: Partial<JobSpec> = {}, tenant = "default"): Promise<JobId[]> {
+      const jobs = Array.from({ length: amount }, () => ({ ...newJob(spec), tenant }));
       const accepted = store.submitJobs(jobs, Date.now());
       attempts.wake(new Set(["class"]));
       return (await accepted).map((one) => {

@@ -25,6 +25,15 @@ describe("place", () => {
     expect(countOf(plan)).toBe(2);
   });
 
+  test("expects nothing of a worker that is not heard, and counts it against the capacity", () => {
+    const workers = [worker(1), worker(2)];
+    const silent = new Set([workerIdOf(1), workerIdOf(2)]);
+    const one = place(snapshot({ workers, silent, demand: [demand()] }));
+    expect(countOf(one)).toBe(1);
+    const many = place(snapshot({ workers, silent, demand: [demand({ queued: 5 })] }));
+    expect(countOf(many)).toBe(2);
+  });
+
   test("a class that cannot be placed holds nobody up", () => {
     const refusing = view("one", {
       refusalOf: ({ image }) => (image === "other" ? "has no images" : undefined),

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { type WorkerId, workerIdOf } from "#job/id.ts";
 import type { ProviderEvent } from "#provider/provider.ts";
 import { applyEvent } from "#scheduler/reap-events.ts";
@@ -245,4 +245,20 @@ test("an end that an event and a round find together counts once", async () => {
   ]);
   expect((await world.job(jobId)).infraRetries).toBe(1);
   expect(world.parts.providers.view()[0]?.pauses.size).toBe(1);
+});
+
+test("a worker that redeems its token while it is being ended leaves no job behind", async () => {
+  const world = await createWorld();
+  const { jobId, workerId } = await starting(world);
+  const { store } = world;
+  const findWorker = vi.spyOn(store, "findWorker");
+  findWorker.mockImplementationOnce(async (id) => {
+    const found = await store.findWorker(id);
+    await world.redeem(workerId);
+    await world.claim(workerId);
+    return found;
+  });
+  await world.rounds.events.ends.end(workerId, startFailure);
+  expect(await stateOf(world, workerId)).toBe("ended");
+  expect(await world.job(jobId)).toMatchObject({ state: "queued", infraRetries: 1 });
 });

@@ -80,6 +80,7 @@ export function snapshot(given: Partial<Snapshot> = {}): Snapshot {
     now: 1_000,
     demand: [],
     workers: [],
+    silent: new Set(),
     providers: [view("one")],
     warm: [],
     strategy: strategies.first_available,

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { isFinal, jobStates } from "#job/state.ts";
 import { createWorld, type World } from "./world.ts";
 
@@ -162,4 +162,29 @@ test("a queue timeout says how the providers stood", async () => {
     evidence: { scripted: "has no images" },
   });
   expect(world.ended.size).toBe(0);
+});
+
+test("G22: the log of a job that went on while the round was under way stays open", async () => {
+  const world = await createWorld();
+  const { jobId, attemptId } = await world.run();
+  world.pass(world.parts.limits.disconnectToleranceMs + 100_000);
+  const { store, clock } = world;
+  vi.spyOn(store, "findWorker").mockImplementationOnce(async () => {
+    const cancel = { reason: "", actor: "", deadline: clock.wall + 45_000, expiresAt: clock.wall };
+    await store.cancelJob(jobId, cancel, clock.wall);
+    return undefined;
+  });
+  expect(await world.rounds.sweep.round()).toBe(0);
+  expect((await world.job(jobId)).state).toBe("cancelling");
+  expect(world.ended.has(attemptId)).toBe(false);
+});
+
+test("the end of a job is logged under its correlation id, whoever ends it", async () => {
+  const world = await createWorld();
+  const jobId = await world.submit({ queueTimeoutMs: 50_000 });
+  world.pass(50_001);
+  await world.rounds.sweep.round();
+  expect(world.lines).toContainEqual(
+    expect.objectContaining({ jobId, correlationId: "test", move: "time_out" }),
+  );
 });

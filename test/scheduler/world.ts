@@ -90,6 +90,9 @@ export async function createWorld(options: WorldOptions = {}) {
     [Symbol.asyncDispose]: async () => undefined,
   };
   const watch: JobWatch = { touch: () => undefined, follow: async function* () {} };
+  const lines: Record<string, unknown>[] = [];
+  const write = (line: string): void =>
+    void lines.push(JSON.parse(line) as Record<string, unknown>);
   const parts: Parts = {
     store,
     logStore,
@@ -97,7 +100,7 @@ export async function createWorld(options: WorldOptions = {}) {
     attempts,
     watch,
     readSpec,
-    log: createLogger("silent"),
+    log: createLogger("info", { write }),
     metrics: undefined,
     limits,
     reuse: { ...defaultReuse, ...options.reuse },
@@ -121,6 +124,8 @@ export async function createWorld(options: WorldOptions = {}) {
     rounds,
     ended,
     clock,
+    /** What the server has logged. */
+    lines,
     /** Both clocks. */
     pass(ms: number): void {
       clock.wall += ms;
@@ -139,7 +144,7 @@ export async function createWorld(options: WorldOptions = {}) {
             classKey: classKeyOf(classOf(full)),
             priority: full.priority,
             deadline: now() + full.queueTimeoutMs,
-            correlationId: "",
+            correlationId: "test",
             actor: "test",
             idempotency: undefined,
             maxQueued: 1_000_000,
@@ -262,6 +267,10 @@ export class ScriptedAttempts implements Attempts {
 
   listSilent() {
     return Array.from(this.silent, ([workerId, silentMs]) => ({ workerId, silentMs }));
+  }
+
+  stats() {
+    return { workers: 0, attempts: 0, heard: 0 };
   }
 
   async loseWorker(

@@ -3,11 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, describe, expect, test } from "vitest";
+import type { JobId } from "#job/id.ts";
 import { openSqliteStore } from "#store/sqlite/open.ts";
 import { storeConformance } from "../conformance/store.ts";
 import { openInProcess } from "./in-process.ts";
 import { jobIn, submit } from "../conformance/store/job-facts.ts";
-import { claimOf, dawn, newJob, readyWorker } from "../conformance/store/make.ts";
+import { anyJob, claimOf, dawn, newJob, readyWorker } from "../conformance/store/make.ts";
 
 const folders: string[] = [];
 afterEach(() => {
@@ -49,6 +50,24 @@ describe("the embedded store's file", () => {
     await first[Symbol.asyncDispose]();
     const second = await openSqliteStore({ path });
     await second[Symbol.asyncDispose]();
+  });
+
+  test("gives large jobs a few at a time, and all of them", async () => {
+    await using store = openInProcess(newPath());
+    const large = newJob({ spec: new Uint8Array(600_000), deadline: dawn });
+    for (let at = 0; at < 20; at++) await store.submitJobs([large], dawn);
+    const found: JobId[] = [];
+    let pageToken: string | undefined;
+    do {
+      const page = await store.listJobs({ ...anyJob, pageToken });
+      expect(page.rows.length).toBeLessThan(20);
+      found.push(...page.rows.map((job) => job.id));
+      pageToken = page.nextPageToken;
+    } while (pageToken !== undefined);
+    expect(new Set(found).size).toBe(20);
+    const due = await store.listDue(dawn, 500);
+    expect(due.length).toBeGreaterThan(0);
+    expect(due.length).toBeLessThan(20);
   });
 
   test("is refused when a newer program wrote it", async () => {

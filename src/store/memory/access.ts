@@ -70,8 +70,9 @@ export function expire(state: State, now: number, limit: number): number {
     audit.map((row) => [row, row.expiresAt]),
     (row) => audit.splice(audit.indexOf(row), 1),
   );
+  const last = [...tokens.keys()].sort().at(-1);
   sweep(
-    [...tokens].map(([id, { token }]) => [id, token.expiresAt]),
+    [...tokens].map(([id, { token }]) => [id, id === last ? undefined : token.expiresAt]),
     (id) => tokens.delete(id),
   );
   return limit - left;

@@ -18,6 +18,7 @@ import { describeSubmit } from "#tenant/audit.ts";
 import { isSameHash } from "#worker/secret.ts";
 import type { Core } from "./core.ts";
 import { draftOf, firstFinal, type Draft } from "./job-table.ts";
+import { answerBytes } from "./lists.ts";
 import { stateOf, type JobRow } from "./rows.ts";
 
 type KeyRow = {
@@ -148,7 +149,15 @@ export class JobSteps {
       if (deadline !== null && deadline <= now) due.push({ key, deadline });
     }
     due.sort((one, other) => one.deadline - other.deadline || one.key - other.key);
-    return due.slice(0, limit).map(({ key }) => jobs.getWhole(key));
+    const found: Job[] = [];
+    let bytes = 0;
+    for (const { key } of due.slice(0, limit)) {
+      const job = jobs.getWhole(key);
+      found.push(job);
+      bytes += job.spec.length;
+      if (bytes > answerBytes) break;
+    }
+    return found;
   }
 
   moveJobs(moves: readonly VersionedMove[], now: number): readonly boolean[] {

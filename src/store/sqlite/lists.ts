@@ -20,6 +20,8 @@ import { decodeWorker, workerColumns } from "./worker-table.ts";
 
 /** Rows looked at for one page, so that no list holds up the writes for long. */
 const scanLimit = 2_000;
+/** Specs in one answer, in bytes; more jobs come with the next page or look. */
+export const answerBytes = 8 * 1024 * 1024;
 
 type Candidate = { readonly key: number; readonly state: number; readonly submittedAt: number };
 type WorkerCandidate = Parameters<typeof decodeWorker>[0];
@@ -55,6 +57,7 @@ export class ListSteps {
       isWhole: candidates.length < scanLimit,
       show: (row) => (fits(row) ? this.#core.jobs.findWhole(row.key) : undefined),
       tokenOf: (row) => jobIdOf(row.key),
+      bytesOf: (job) => job.spec.length,
     });
   }
 
@@ -143,11 +146,16 @@ export function page<Found, Row>(
     readonly isWhole: boolean;
     readonly show: (row: Found) => Row | undefined;
     readonly tokenOf: (row: Found) => string;
+    readonly bytesOf?: (row: Row) => number;
   },
 ): Page<Row> {
   const rows: Row[] = [];
+  let bytes = 0;
   let lastShown: Found | undefined;
   for (const row of found) {
+    if (bytes > answerBytes && lastShown !== undefined) {
+      return { rows, nextPageToken: how.tokenOf(lastShown) };
+    }
     const shown = how.show(row);
     if (shown === undefined) continue;
     if (rows.length === how.pageSize) {
@@ -155,6 +163,7 @@ export function page<Found, Row>(
       return { rows, nextPageToken };
     }
     rows.push(shown);
+    bytes += how.bytesOf?.(shown) ?? 0;
     lastShown = row;
   }
   const last = found.at(-1);
