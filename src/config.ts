@@ -220,6 +220,10 @@ const schema = z.strictObject(shape).superRefine((config, context) => {
   if (config.adminToken !== "" && config.adminTokenFile !== "") {
     refuse("adminTokenFile", "cannot be given together with the token itself");
   }
+  if (config.jobTtlMs < config.idempotencyTtlMs) {
+    // The key of a job that is deleted would make a second one.
+    refuse("jobTtlMs", "has to be at least HODEI_IDEMPOTENCY_TTL_MS");
+  }
   if (config.suspectAfterMs < 2 * config.renewIntervalMs) {
     refuse("suspectAfterMs", "has to be at least twice the interval of renewals");
   }

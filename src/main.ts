@@ -1,6 +1,6 @@
 // The `hodei` command: the one place that sees the environment, the signals and the standard streams.
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { enableCompileCache } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -81,7 +81,7 @@ async function serve(): Promise<number> {
 
   let parsed: ReturnType<typeof parseConfig>;
   try {
-    parsed = parseConfig(process.env, readConfigFile());
+    parsed = parseConfig(process.env, await readConfigFile());
   } catch (error) {
     return complain(error, 64);
   }
@@ -117,9 +117,14 @@ function inheritedByWorkers(): Record<string, string> {
   );
 }
 
-function readConfigFile(): string | undefined {
+async function readConfigFile(): Promise<string | undefined> {
   const path = process.env["HODEI_CONFIG_FILE"];
-  return path === undefined || path === "" ? undefined : readFileSync(path, "utf8");
+  if (path === undefined || path === "") return undefined;
+  const { HodeiError } = await import("#error.ts");
+  return readFile(path, "utf8").catch((cause: unknown) => {
+    const text = `HODEI_CONFIG_FILE: cannot read ${path}`;
+    throw new HodeiError("invalid_argument", text, { cause });
+  });
 }
 
 /** A control plane in a temporary directory, for the duration of one command; its workers end with it. */

@@ -1,5 +1,7 @@
+import { X509Certificate } from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { createSecureContext } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { listenHttp } from "#api/http.ts";
 import type { Config } from "#config.ts";
@@ -54,7 +56,10 @@ export async function startServer(
   const adminTokenHash = await readAdminToken(config);
   const metrics = createMetrics();
   const directory = resolve(config.dataDirectory);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await mkdir(directory, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+    const text = `HODEI_DATA_DIRECTORY: cannot make the folder ${directory}`;
+    throw new HodeiError("invalid_argument", text, { cause });
+  });
 
   const { store, logs } = await openStores(config, parts, { directory, metrics, log, onBroken });
   const providers: Provider[] = [];
@@ -191,13 +196,32 @@ async function readAdminToken(config: Config): Promise<Uint8Array | undefined> {
 
 async function serverCa(config: Config): Promise<{ readonly serverCa?: string }> {
   if (config.tlsCertFile === "") return {};
-  await readNamed("HODEI_TLS_KEY_FILE", config.tlsKeyFile);
+  const key = await readNamed("HODEI_TLS_KEY_FILE", config.tlsKeyFile);
   if (config.tlsClientCaFile !== "") {
-    await readNamed("HODEI_TLS_CLIENT_CA_FILE", config.tlsClientCaFile);
+    await readCertificate("HODEI_TLS_CLIENT_CA_FILE", config.tlsClientCaFile);
   }
-  const certificate = await readNamed("HODEI_TLS_CERT_FILE", config.tlsCertFile);
-  if (config.tlsCaFile === "") return { serverCa: certificate };
-  return { serverCa: await readNamed("HODEI_TLS_CA_FILE", config.tlsCaFile) };
+  const cert = await readCertificate("HODEI_TLS_CERT_FILE", config.tlsCertFile);
+  try {
+    createSecureContext({ cert, key });
+  } catch (cause) {
+    const text = `HODEI_TLS_KEY_FILE: ${config.tlsKeyFile} is not the key of ${config.tlsCertFile}`;
+    throw new HodeiError("invalid_argument", text, { cause });
+  }
+  if (config.tlsCaFile === "") return { serverCa: cert };
+  return { serverCa: await readCertificate("HODEI_TLS_CA_FILE", config.tlsCaFile) };
+}
+
+/** A listener with a file that is none would start, and then drop every connection. */
+async function readCertificate(variable: string, file: string): Promise<string> {
+  const text = await readNamed(variable, file);
+  try {
+    void new X509Certificate(text).subject;
+    return text;
+  } catch (cause) {
+    throw new HodeiError("invalid_argument", `${variable}: ${file} holds no certificate`, {
+      cause,
+    });
+  }
 }
 
 async function readNamed(variable: string, file: string): Promise<string> {

@@ -62,3 +62,8 @@ test("every setting is documented with its default and its unit", () => {
   expect(row).toMatchObject({ default: "604800000", unit: "ms" });
   expect(variableName("tlsCertFile")).toBe("HODEI_TLS_CERT_FILE");
 });
+
+test("G3: a job is kept for at least as long as its idempotency key", () => {
+  const env = { HODEI_JOB_TTL_MS: "3600000", HODEI_IDEMPOTENCY_TTL_MS: "7200000" };
+  expect(() => parseConfig(env)).toThrow("HODEI_JOB_TTL_MS");
+});

@@ -180,10 +180,10 @@ async function stopWhenWithoutLog(
     for await (const event of scheduler.watch.follow(read.job.id, 0, read.signal)) {
       if (event.attempt < attempt.number) continue;
       const now = await store.findJob(read.job.id);
-      if (now !== undefined && now.attempts[attempt.number - 1]?.state !== "ended") continue;
-      if ((await logs.findLog(attempt.id)) === undefined) read.stop.abort();
-      return;
+      if (now === undefined || now.attempts[attempt.number - 1]?.state === "ended") break;
     }
+    // Here the attempt is over, or the whole history is, of which the part about this attempt may be gone.
+    if ((await logs.findLog(attempt.id)) === undefined) read.stop.abort();
   } catch {
     // The reader itself meets whatever keeps the store from answering.
     read.stop.abort();
