@@ -49,6 +49,7 @@ export function reconcile(
     known.checkAt = checkTime(ground, known, isRunning);
     if (isRunning && known.phase === "assigned") known.phase = "running";
     side.attempts.set(attemptId, known);
+    known.isUnsent = false;
     if (!held.has(attemptId)) link.assign(assignment);
     if (job.state === "cancelling") {
       link.cancel(attemptId, known.readSpec(ground.readSpec).cancelGraceMs, "cancelled");
@@ -97,8 +98,8 @@ export async function loseJobs(
     if (attempt === undefined) return [];
     const { logTtlMs } = ground.readSpec(job.spec);
     await loseLog(ground, attempt.id, logTtlMs);
-    const peak = side?.attempts.get(attempt.id)?.peak;
-    const outcome = lostOutcome(ground, attempt, { failure, peak });
+    const known = side?.attempts.get(attempt.id);
+    const outcome = lostOutcome(ground, attempt, { failure, known });
     const answer = await finishes.lose(job, attempt.id, outcome);
     side?.attempts.delete(attempt.id);
     if (answer === "fenced") return [];
@@ -129,15 +130,17 @@ export function forgotten(worker: Worker): Failure {
 function lostOutcome(
   ground: Ground,
   attempt: Attempt,
-  { failure, peak }: { readonly failure: Failure; readonly peak: Outcome["peak"] },
+  { failure, known }: { readonly failure: Failure; readonly known: Held | undefined },
 ): Outcome {
   const hasRun = attempt.startedAt !== undefined;
+  // An agent starts what it is given at once, and its word of that may have been lost with it.
+  const userCodeMayHaveRun = hasRun || known?.isUnsent !== true;
   return {
     exitCode: undefined,
     signal: undefined,
-    failure: { ...failure, stage: hasRun ? "running" : "preparing", userCodeMayHaveRun: hasRun },
+    failure: { ...failure, stage: hasRun ? "running" : "preparing", userCodeMayHaveRun },
     startedAt: attempt.startedAt,
     endedAt: ground.now(),
-    peak,
+    peak: known?.peak,
   };
 }

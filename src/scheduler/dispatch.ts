@@ -121,7 +121,8 @@ export class Dispatch {
       held.logBatch = 0;
       side.attempts.set(assignment.attemptId, held);
       // Without a link it is sent when the agent connects again.
-      side.link?.assign(assignment);
+      if (side.link === undefined) held.isUnsent = true;
+      else side.link.assign(assignment);
       count("assigned");
       log.info({ ...held.facts, workerId: side.id }, "job assigned");
     }

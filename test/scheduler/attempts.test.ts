@@ -163,7 +163,7 @@ describe("at hello", () => {
 });
 
 describe("losing a worker", () => {
-  test("ends what ran, and places again what did not", async () => {
+  test("G23: ends what ran, and what had been sent and may have run", async () => {
     const { id, agent } = await gateway.agent({ slots: 2 });
     const control = agent.control();
     const [first, second] = await gateway.submit(2);
@@ -187,10 +187,9 @@ describe("losing a worker", () => {
       failure: { stage: "running", userCodeMayHaveRun: true },
     });
     expect(await gateway.job(second ?? "")).toMatchObject({
-      state: "queued",
-      infraRetries: 1,
-      spentAttempts: 0,
-      attempts: [{ failure: { stage: "preparing", userCodeMayHaveRun: false } }],
+      state: "failed",
+      infraRetries: 0,
+      attempts: [{ failure: { stage: "preparing", userCodeMayHaveRun: true } }],
     });
   });
 
