@@ -1,10 +1,11 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { workerIdOf } from "#job/id.ts";
 import { findMarked, listProcesses, readProcess, signalTo } from "#processes.ts";
 import { openProcessProvider } from "#provider/process/process-provider.ts";
+import { createLogger } from "#telemetry.ts";
 import { providerConformance, type ProviderGround } from "../conformance/provider.ts";
 
 const agent = join(import.meta.dirname, "test-agent.ts");
@@ -87,6 +88,24 @@ describe("process provider", () => {
     );
     await provider.stopWorker(workerId, 100);
     expect(await provider.listWorkers()).toEqual([]);
+  });
+
+  it("says that its helper died", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "hodei-provider-"));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
+    const lines: string[] = [];
+    const log = createLogger("warn", { write: (line) => void lines.push(line) });
+    const options = { name: "p", directory, agentCommand: ["false"], maxWorkers: 1 };
+    await using _provider = await openProcessProvider({
+      ...options,
+      instanceId: "i",
+      env: {},
+      log,
+    });
+    const isOurs = ({ pid, parent }: { pid: number; parent: number }): boolean =>
+      parent === process.pid && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(directory);
+    for (const { pid } of listProcesses().filter(isOurs)) signalTo(pid, "SIGKILL");
+    await expect.poll(() => lines.join("")).toContain("helper died");
   });
 });
 

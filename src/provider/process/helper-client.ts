@@ -19,10 +19,17 @@ export type Question = Request extends infer One
 /** The helper said that it certainly did not happen. */
 export class HelperRefusal extends Error {}
 
+/** What the helper's owner hears without having asked. */
+export interface HelperEvents {
+  readonly onGone: (worker: GoneWorker) => void;
+  /** The helper died and is started again after a pause. */
+  readonly onLost: (pauseMs: number) => void;
+}
+
 /** Talks to the helper, and starts another one when it dies. Agents do not notice. */
 export class HelperClient implements AsyncDisposable {
   readonly #directory: string;
-  readonly #onGone: (worker: GoneWorker) => void;
+  readonly #events: HelperEvents;
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   #child: ChildProcess;
   #nextId = 1;
@@ -31,9 +38,9 @@ export class HelperClient implements AsyncDisposable {
   #isClosed = false;
   #isAlive = false;
 
-  constructor(directory: string, onGone: (worker: GoneWorker) => void) {
+  constructor(directory: string, events: HelperEvents) {
     this.#directory = directory;
-    this.#onGone = onGone;
+    this.#events = events;
     this.#child = this.#start();
   }
 
@@ -85,7 +92,7 @@ export class HelperClient implements AsyncDisposable {
     this.#pauseMs = restartMs;
     const answer = JSON.parse(line) as Answer;
     if (answer.op === "gone") {
-      this.#onGone(answer);
+      this.#events.onGone(answer);
       return;
     }
     const waiting = this.#waiting.get(answer.id);
@@ -101,6 +108,7 @@ export class HelperClient implements AsyncDisposable {
     for (const { reject } of this.#waiting.values()) reject(gone());
     this.#waiting.clear();
     if (this.#isClosed) return;
+    this.#events.onLost(this.#pauseMs);
     this.#timer = setTimeout(() => (this.#child = this.#start()), this.#pauseMs);
     this.#pauseMs = Math.min(this.#pauseMs * 2, restartMostMs);
   }

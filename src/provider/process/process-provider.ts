@@ -65,7 +65,11 @@ class ProcessProvider implements Provider {
     this.name = options.name;
     this.#options = options;
     this.#directory = directory;
-    this.#helper = new HelperClient(directory, (worker) => this.#noteGone(worker));
+    this.#helper = new HelperClient(directory, {
+      onGone: (worker) => this.#noteGone(worker),
+      onLost: (pauseMs) =>
+        options.log?.warn({ provider: options.name, pauseMs }, "helper died; starting another"),
+    });
   }
 
   refusalOf({ image, resources }: WorkerClass): string | undefined {
