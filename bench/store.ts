@@ -46,7 +46,13 @@ async function startWorker(store: Store, classKey = "small"): Promise<WorkerId> 
   const id = workerIdOf(++workers);
   const otpHash = randomBytes(32);
   const plan = { id, provider: "process", classKey, tenant: undefined, resourceName: "w" };
-  const more = { otpHash, otpExpiresAt: now + year, startDeadline: now + year, isWarm: true };
+  const more = {
+    otpHash,
+    otpExpiresAt: now + year,
+    startDeadline: now + year,
+    isWarm: true,
+    isForJobOnly: false,
+  };
   await store.planWorkers([{ ...plan, ...more, slots: 50, maxJobs: 100_000_000 }], now);
   await store.redeem(id, { otpHash, sessionHash: randomBytes(32) }, now);
   return id;

@@ -75,6 +75,7 @@ async function seatWorkers(directory: string, wanted: ServerSettings): Promise<r
       slots: wanted.slots ?? 1,
       maxJobs: 1_000_000_000,
       isWarm: true,
+      isForJobOnly: false,
     })),
     now,
   );

@@ -35,6 +35,12 @@ export interface Provider extends AsyncDisposable {
   /** What happens to its workers, from now on; after a restart also to those it found. Ends when the signal aborts. */
   watch(signal: AbortSignal): AsyncIterable<ProviderEvent>;
 
+  /** The worker has redeemed its token: whatever held the token is removed. */
+  forgetToken?(id: WorkerId): Promise<void>;
+
+  /** The last lines that the worker itself printed, for a log whose agent died; undefined when the provider kept none. */
+  readTail?(id: WorkerId, uid: string): Promise<Uint8Array | undefined>;
+
   health(): Promise<Health>;
 
   capacity(): Capacity;
@@ -53,6 +59,10 @@ export interface ProviderCapabilities {
   readonly cpuLimit: boolean;
   readonly images: boolean;
   readonly gpu: boolean;
+  /** A worker belongs to one tenant from its start on, since it lives in a place of that tenant's. */
+  readonly bindsTenant: boolean;
+  /** A worker for one job is started for that very job and runs no other: the job's labels, annotations and times are the resource's. */
+  readonly bindsJob: boolean;
 }
 
 export interface WorkerSpec {
@@ -66,6 +76,11 @@ export interface WorkerSpec {
   /** PEM of the certificate authority that the agent must find behind the server; undefined: plain text. */
   readonly serverCa: string | undefined;
   readonly slots: number;
+  /** The job's own, where the worker is started for one job alone; empty otherwise. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  /** After this long the resource ends by itself, whatever became of the server (DESIGN G12); undefined where nobody can say. */
+  readonly maxLifetimeMs: number | undefined;
   /** The agent ends by itself after this long without contact (DESIGN G12). */
   readonly disconnectToleranceMs: number;
 }

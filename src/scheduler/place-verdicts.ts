@@ -12,6 +12,8 @@ export interface ProviderView {
   readonly healthScore: number;
   readonly maxWorkers: number;
   readonly startEstimateMs: number;
+  /** Whether its workers belong to one tenant from the start. */
+  readonly bindsTenant: boolean;
   /** Classes whose last start failed here, with the time until which nothing is tried. */
   readonly pauses: ReadonlyMap<string, Pause>;
   refusalOf(workerClass: WorkerClass): string | undefined;

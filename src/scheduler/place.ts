@@ -41,7 +41,7 @@ export interface PlaceLimits {
   readonly maxPlans: number;
   readonly slots: number;
   readonly maxJobs: number;
-  /** Whether a worker planned for demand belongs to the tenant from the start. */
+  /** Whether a worker planned for demand belongs to the tenant from the start, also where the provider does not ask for it. */
   readonly bindsTenant: boolean;
   weightOf(tenant: string): number;
 }
@@ -174,7 +174,8 @@ function planFor(board: Board, demand: Demand): boolean {
   const verdict = judge(board, demand.classKey);
   const provider = verdict.ranked[0];
   if (provider === undefined || board.plans >= limits.maxPlans) return false;
-  const tenant = limits.bindsTenant ? demand.tenant : undefined;
+  const view = board.snapshot.providers.find(({ name }) => name === provider);
+  const tenant = limits.bindsTenant || view?.bindsTenant === true ? demand.tenant : undefined;
   const { classKey } = demand;
   addPlan(board, { provider, classKey, tenant, isWarm: false, verdicts: verdict.verdicts });
   board.pools.add(classKey, tenant, Math.min(limits.slots, limits.maxJobs) - 1);

@@ -105,6 +105,7 @@ function viewOf(entry: Known): ProviderView {
     healthScore: ofState * (0.5 + entry.successRatio / 2),
     maxWorkers: provider.capacity().maxWorkers,
     startEstimateMs: provider.startEstimateMs(),
+    bindsTenant: provider.capabilities.bindsTenant,
     pauses: new Map(entry.pauses),
     refusalOf: (workerClass) => provider.refusalOf(workerClass),
     pricePerHour: (resources) => provider.pricePerHour(resources),

@@ -1,6 +1,11 @@
 import type { Failure } from "#job/failure.ts";
 import { type WorkerId, workerIdOf } from "#job/id.ts";
-import { type Provider, StartError, type StartedWorker } from "#provider/provider.ts";
+import {
+  type Provider,
+  StartError,
+  type StartedWorker,
+  type WorkerSpec,
+} from "#provider/provider.ts";
 import type { NewWorker } from "#store/store.ts";
 import { parseClassKey } from "#worker/class.ts";
 import { createSecret, hashSecret } from "#worker/secret.ts";
@@ -147,6 +152,7 @@ function prepare(parts: Parts, options: ProvisionOptions, placement: Placement):
       slots: reuse.slots,
       maxJobs: reuse.maxJobs,
       isWarm: placement.isWarm,
+      isForJobOnly: provider.capabilities.bindsJob && reuse.maxJobs === 1 && !placement.isWarm,
     },
   };
 }
@@ -202,6 +208,7 @@ async function startWorker(
         serverAddress: options.serverAddress(),
         serverCa: options.serverCa,
         slots: record.slots,
+        ...(await ownOfJob(parts, worker)),
         disconnectToleranceMs: parts.limits.disconnectToleranceMs,
       },
       AbortSignal.any([signal, AbortSignal.timeout(leftMs)]),
@@ -222,6 +229,25 @@ async function startWorker(
   await parts.store.recordCreated(worker.id, started.uid, parts.now());
   const message = `worker ${worker.id} was created and is to call back`;
   await noteStage(parts, worker, { stage: "connecting", message });
+}
+
+/** What the resource takes over from the job that it is for. */
+async function ownOfJob(
+  parts: Parts,
+  { isForJobOnly, forJob }: Worker,
+): Promise<Pick<WorkerSpec, "labels" | "annotations" | "maxLifetimeMs">> {
+  const job = isForJobOnly && forJob !== undefined ? await parts.store.findJob(forJob) : undefined;
+  if (job === undefined) return { labels: {}, annotations: {}, maxLifetimeMs: undefined };
+  const spec = parts.readSpec(job.spec);
+  const { limits } = parts;
+  const maxLifetimeMs =
+    limits.startDeadlineMs +
+    limits.attemptStartMs +
+    spec.executionTimeoutMs +
+    spec.cancelGraceMs +
+    spec.disconnectToleranceMs +
+    2 * limits.graceMs;
+  return { labels: spec.labels, annotations: spec.annotations, maxLifetimeMs };
 }
 
 function unknownOutcome(worker: Worker, error: unknown): Failure {

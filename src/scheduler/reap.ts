@@ -55,6 +55,9 @@ export function createReap(parts: Parts, options: ReapOptions): Reap {
           begin(worker.id, () => silence.judge(worker.id, silentMs));
         }
         if (isDone(worker)) await leave(worker);
+        else if (await isMissed(parts, worker)) {
+          await ends.stop(worker.id, "its job needs it no more");
+        }
         return;
       case "stopping":
         if (removals.isTime(worker.id)) begin(worker.id, () => removals.remove(worker));
@@ -117,6 +120,13 @@ function createBegin(tasks: Tasks, changed: () => void) {
 function isDone(worker: Worker): boolean {
   if (worker.jobs.length > 0) return false;
   return worker.state === "draining" || worker.attempts >= worker.maxJobs;
+}
+
+/** Waits for a job of its own that was cancelled or went to another worker; it may run no other one. */
+async function isMissed(parts: Parts, worker: Worker): Promise<boolean> {
+  const { isForJobOnly, forJob, state, attempts } = worker;
+  if (!isForJobOnly || forJob === undefined || state !== "ready" || attempts > 0) return false;
+  return (await parts.store.findJob(forJob))?.state !== "queued";
 }
 
 function isLate(parts: Parts, clock: ClockGuard, worker: Worker): boolean {

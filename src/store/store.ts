@@ -57,7 +57,7 @@ export interface DispatchStore {
    * Assigns up to `claim.count` queued jobs of the worker's class to it, each with a new attempt (DESIGN G8), and moves them to starting.
    * Tenants take turns by weight; within a tenant the higher priority goes first, then the older job. The cost does not grow with the queue.
    * A worker that is bound to a tenant gets only that tenant's jobs; a free one is bound by its first claim if `claim.bindsTenant`.
-   * Empty for a worker that is not ready, has had its `maxJobs`, or is unknown.
+   * A worker that `isForJobOnly` gets that job or none. Empty for a worker that is not ready, has had its `maxJobs`, or is unknown.
    */
   claimNext(workerId: WorkerId, claim: Claim, now: number): Promise<readonly Assignment[]>;
 
@@ -83,7 +83,7 @@ export interface DispatchStore {
 export interface WorkerStore {
   /**
    * Stores the intent to start workers, before any provider is asked. Each gets as `forJob` the first queued job of its class (and tenant, if bound)
-   * for which no other starting worker was planned, if there is one and it is not `isWarm`.
+   * for which no other expected worker was planned, if there is one and it is not `isWarm`.
    */
   planWorkers(workers: readonly NewWorker[], now: number): Promise<readonly Worker[]>;
 
@@ -295,6 +295,8 @@ export interface NewWorker {
   readonly slots: number;
   readonly maxJobs: number;
   readonly isWarm: boolean;
+  /** Whether it is to run its `forJob` and no other; only where `maxJobs` is 1. */
+  readonly isForJobOnly: boolean;
 }
 
 export interface RedeemClaim {

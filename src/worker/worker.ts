@@ -28,6 +28,16 @@ export const workerMoves: Readonly<
   end: { from: ["planned", "starting", "ready", "draining", "stopping"], to: "ended" },
 };
 
+/** Whether the job that it was planned for still counts on it. */
+export function isExpected(worker: Pick<Worker, "state" | "isForJobOnly" | "attempts">): boolean {
+  const { state, isForJobOnly, attempts } = worker;
+  return (
+    state === "planned" ||
+    state === "starting" ||
+    (state === "ready" && isForJobOnly && attempts === 0)
+  );
+}
+
 /** Whether a worker in this state may be given attempts. */
 export function takesAttempts(state: WorkerState): boolean {
   return state === "ready";
@@ -43,6 +53,8 @@ export interface Worker {
   readonly tenant: string | undefined;
   /** The job whose demand caused it; its history gets this worker's stages. Undefined for a warm one. */
   readonly forJob: JobId | undefined;
+  /** Runs `forJob` and no other, since its resource carries that job's labels and times; without a `forJob` it runs any job of its class. */
+  readonly isForJobOnly: boolean;
   /** The provider's deterministic name of the resource. */
   readonly resourceName: string;
   /** The provider's unique id of the resource; undefined until the create call has returned. */

@@ -77,6 +77,7 @@ describe("logs", () => {
           slots: 1,
           maxJobs: 1,
           isWarm: false,
+          isForJobOnly: false,
         },
       ],
       now,

@@ -214,6 +214,9 @@ function specOf(): WorkerSpec {
     serverAddress: "127.0.0.1:1",
     serverCa: undefined,
     slots: 1,
+    labels: {},
+    annotations: {},
+    maxLifetimeMs: undefined,
     disconnectToleranceMs: 60_000,
   };
 }

@@ -145,6 +145,7 @@ function newWorker(id: WorkerId) {
     otpExpiresAt: Date.now() + 60_000,
     startDeadline: Date.now() + 60_000,
     isWarm: true,
+    isForJobOnly: false,
   };
 }
 

@@ -16,6 +16,8 @@ export interface ScriptedOptions {
   readonly maxWorkers?: number;
   readonly pricePerHour?: number;
   readonly startEstimateMs?: number;
+  readonly bindsTenant?: boolean;
+  readonly bindsJob?: boolean;
 }
 
 /** What the next starts do. `lost`: the worker exists, but the caller is not told. `hang`: no answer until released or aborted. */
@@ -36,13 +38,7 @@ interface Resource {
 export class ScriptedProvider implements Provider {
   readonly name: string;
   readonly type: string;
-  readonly capabilities: ProviderCapabilities = {
-    survivesRestart: true,
-    memoryLimit: true,
-    cpuLimit: true,
-    images: true,
-    gpu: false,
-  };
+  readonly capabilities: ProviderCapabilities;
   readonly resources = new Map<WorkerId, Resource>();
   readonly started: WorkerSpec[] = [];
   readonly stopped: WorkerId[] = [];
@@ -67,6 +63,15 @@ export class ScriptedProvider implements Provider {
     this.name = options.name ?? "scripted";
     this.type = options.type ?? "scripted";
     this.maxWorkers = options.maxWorkers ?? 10;
+    this.capabilities = {
+      survivesRestart: true,
+      memoryLimit: true,
+      cpuLimit: true,
+      images: true,
+      gpu: false,
+      bindsTenant: options.bindsTenant ?? false,
+      bindsJob: options.bindsJob ?? false,
+    };
   }
 
   refusalOf(): string | undefined {

@@ -119,6 +119,9 @@ function specOf(workerId: ReturnType<typeof workerIdOf>) {
     serverAddress: "127.0.0.1:1",
     serverCa: undefined,
     slots: 1,
+    labels: {},
+    annotations: {},
+    maxLifetimeMs: undefined,
     disconnectToleranceMs: 1_000,
   };
 }

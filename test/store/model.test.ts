@@ -71,6 +71,7 @@ const plan = fc
     tenant: pick(undefined, undefined, "bravo"),
     isWarm: pick(false, false, true),
     maxJobs: pick(1, 3, 20),
+    isForJobOnly: pick(false, false, true),
     redeems: pick(true, true, false),
   })
   .map(({ redeems, ...worker }): Act => async (pair) => {

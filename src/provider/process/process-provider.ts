@@ -54,6 +54,8 @@ class ProcessProvider implements Provider {
     cpuLimit: false,
     images: false,
     gpu: false,
+    bindsTenant: false,
+    bindsJob: false,
   };
   readonly #options: ProcessProviderOptions;
   readonly #directory: string;

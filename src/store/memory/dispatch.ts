@@ -44,8 +44,12 @@ export function claimNext(
 }
 
 function nextJob(state: State, { worker }: WorkerEntry): JobEntry | undefined {
-  const ready = listReady(state, worker.classKey);
-  const mine = ready.filter((job) => worker.tenant === undefined || job.tenant === worker.tenant);
+  const { forJob, isForJobOnly } = worker;
+  const mine = listReady(state, worker.classKey).filter(
+    (job) =>
+      (worker.tenant === undefined || job.tenant === worker.tenant) &&
+      (!isForJobOnly || forJob === undefined || job.id === forJob),
+  );
   const tenant = nextTenant(state, mine);
   const first = mine.filter((job) => job.tenant === tenant).sort(byTurn)[0];
   return first === undefined ? undefined : state.jobs.get(first.id);

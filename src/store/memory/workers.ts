@@ -10,7 +10,7 @@ import type {
   WorkerQuery,
 } from "#store/store.ts";
 import { isSameHash } from "#worker/secret.ts";
-import { workerMoves, type Worker, type WorkerMove } from "#worker/worker.ts";
+import { isExpected, workerMoves, type Worker, type WorkerMove } from "#worker/worker.ts";
 import { jobsOf } from "./dispatch.ts";
 import { cut } from "./page.ts";
 import { listReady, promote } from "./shares.ts";
@@ -42,7 +42,7 @@ export function planWorker(state: State, given: NewWorker, now: number): Worker 
 function firstUnplanned(state: State, given: NewWorker): JobId | undefined {
   const planned = new Set<JobId | undefined>();
   for (const { worker } of state.workers.values()) {
-    if (worker.state === "planned" || worker.state === "starting") planned.add(worker.forJob);
+    if (isExpected(worker)) planned.add(worker.forJob);
   }
   const turns = listTurns(state, given.classKey).filter(
     ({ job }) =>

@@ -43,7 +43,7 @@ export class DispatchSteps {
     for (const attemptId of claim.attemptIds.slice(0, Math.max(0, left))) {
       const bound = entry.worker.tenant;
       const tenant = bound === undefined ? undefined : (names.findNumber("tenant", bound) ?? -1);
-      const job = ready.take(classNumber, tenant);
+      const job = this.#takeJob(entry, classNumber, tenant);
       if (job === undefined) break;
       const given = { attemptId, deadline: claim.deadline, now };
       const assignment = this.#assign(job, entry, given);
@@ -54,6 +54,19 @@ export class DispatchSteps {
     }
     if (assignments.length > 0) workers.save(entry);
     return assignments;
+  }
+
+  #takeJob(
+    { worker }: LiveWorker,
+    classNumber: number,
+    tenant: number | undefined,
+  ): QueuedJob | undefined {
+    const { jobs, ready } = this.#core;
+    const { forJob, isForJobOnly } = worker;
+    if (!isForJobOnly || forJob === undefined) return ready.take(classNumber, tenant);
+    const job = jobs.find(numberOf(forJob));
+    if (job === undefined || stateOf(job) !== "queued") return undefined;
+    return tenant === undefined || job.tenant === tenant ? ready.takeJob(job) : undefined;
   }
 
   #assign(

@@ -22,6 +22,8 @@ export class Lane {
   }
 
   add(key: number): void {
+    // It was taken out of turn and comes back: its old place must not count any more.
+    if (this.#removed.has(key)) this.#compact();
     const last = this.#fifo.last();
     if (last === undefined || key > last) this.#fifo.push(key);
     else this.#returned.push(key);

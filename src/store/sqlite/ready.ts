@@ -128,6 +128,15 @@ export class ReadyIndex {
     return { key, tenant: queue.tenant, class: classNumber, priority, notBefore: 0 };
   }
 
+  /** Takes this very job, out of turn; its tenant pays for it. Undefined when it may not be claimed yet. */
+  takeJob(job: QueuedJob): QueuedJob | undefined {
+    const place = this.#find(job);
+    if (place === undefined || place.lane.waiting.has(job.key)) return undefined;
+    place.queue.start += place.queue.pace;
+    this.remove(job);
+    return job;
+  }
+
   *kinds(): Generator<Kind> {
     for (const [classNumber, { tenants }] of this.#classes) {
       for (const { tenant, lanes } of tenants.values()) {

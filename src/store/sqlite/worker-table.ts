@@ -115,6 +115,7 @@ function decodeWorker(row: WorkerRow): LiveWorker {
 const absent = {
   tenant: undefined,
   forJob: undefined,
+  isForJobOnly: false,
   resourceUid: undefined,
   readyAt: undefined,
   endedAt: undefined,

@@ -2,7 +2,7 @@ import { HodeiError } from "#error.ts";
 import { jobIdOf, numberOf, type WorkerId } from "#job/id.ts";
 import type { NewWorker, RedeemClaim, RedeemOutcome, WorkerEnd, WorkerStop } from "#store/store.ts";
 import { isSameHash } from "#worker/secret.ts";
-import { workerMoves, type Worker } from "#worker/worker.ts";
+import { isExpected, workerMoves, type Worker } from "#worker/worker.ts";
 import type { Core } from "./core.ts";
 import { draftOf } from "./job-table.ts";
 import { moveWorker, type LiveWorker } from "./worker-table.ts";
@@ -28,8 +28,7 @@ export class WorkerSteps {
     ready.promote(now);
     const planned = new Set<number>();
     for (const { worker } of workers.live.values()) {
-      const isStarting = worker.state === "planned" || worker.state === "starting";
-      if (isStarting && worker.forJob !== undefined) planned.add(numberOf(worker.forJob));
+      if (isExpected(worker) && worker.forJob !== undefined) planned.add(numberOf(worker.forJob));
     }
     return given.map((worker) => this.#planWorker(worker, planned, now));
   }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Assignment, AttemptFinish, Store } from "#store/store.ts";
 import { submit } from "./job-facts.ts";
-import { claimOf, dawn, day, failure, newJob, outcome, readyWorker } from "./make.ts";
+import { claimOf, dawn, day, failure, newJob, newWorker, outcome, readyWorker } from "./make.ts";
 
 const over = { kind: "over", expiresAt: dawn + day } as const;
 
@@ -81,6 +81,49 @@ export function dispatchFacts(current: () => Store): void {
       expect(await current().findWorker(free)).toMatchObject({ tenant: "acme" });
       const bound = await readyWorker(current(), 2, { tenant: "nobody" });
       expect(await current().claimNext(bound, claimOf(9), dawn)).toEqual([]);
+    });
+
+    test("a worker for one job gets that one, also out of turn, or none", async () => {
+      const first = await submit(current());
+      const second = await submit(current());
+      const own = { maxJobs: 1, isForJobOnly: true };
+      const one = await readyWorker(current(), 1, own);
+      const other = await readyWorker(current(), 2, own);
+      const late = await readyWorker(current(), 3, own);
+      const taken = await current().claimNext(other, claimOf(1), dawn);
+      expect(taken.map((given) => given.jobId)).toEqual([second]);
+      const third = await submit(current());
+      await current().cancelJob(
+        first,
+        { reason: "", actor: "ada", deadline: dawn + day, expiresAt: dawn + day },
+        dawn,
+      );
+      expect(await current().claimNext(one, claimOf(1), dawn)).toEqual([]);
+      // It was planned when every job had its worker already, so it is for anybody's.
+      const rest = await current().claimNext(late, claimOf(1), dawn);
+      expect(rest.map((given) => given.jobId)).toEqual([third]);
+    });
+
+    test("a job that was taken out of turn and comes back is claimed again", async () => {
+      await submit(current());
+      const own = await submit(current());
+      await submit(current());
+      await current().planWorkers([newWorker(1)], dawn);
+      const worker = await readyWorker(current(), 2, { maxJobs: 1, isForJobOnly: true });
+      const [given] = await current().claimNext(worker, claimOf(1), dawn);
+      if (given === undefined) throw new Error("nothing was claimed");
+      expect(given.jobId).toBe(own);
+      const next = {
+        kind: "queued",
+        notBefore: dawn,
+        deadline: dawn + day,
+        isSpent: false,
+      } as const;
+      const back = finishOf(given, { move: "requeue", next, outcome: outcome({ failure }) });
+      expect(await current().finishAttempts([back], dawn)).toEqual(["ok"]);
+      const all = await current().claimNext(await readyWorker(current(), 3), claimOf(9), dawn);
+      expect(all.length).toBe(3);
+      expect(new Set(all.map((one) => one.jobId)).size).toBe(3);
     });
 
     test("a worker takes as many as it may in its life, while it is ready", async () => {

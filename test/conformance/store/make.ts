@@ -50,6 +50,7 @@ export function newWorker(number: number, change: Partial<NewWorker> = {}): NewW
     slots: 1,
     maxJobs: 1_000,
     isWarm: false,
+    isForJobOnly: false,
     ...change,
   };
 }
