@@ -1,9 +1,8 @@
 import type { AttemptId, JobId } from "#job/id.ts";
 import type { Job } from "#job/job.ts";
-import type { AttemptStart } from "#store/store.ts";
-import { checkTime, runDeadline } from "./attempts-connect.ts";
 import { type Finishes, hasEnded } from "./attempts-finish.ts";
 import { endLog } from "./attempts-logs.ts";
+import type { Starts } from "./attempts-starts.ts";
 import { findHeld, type Ground, type Held, type Side } from "./attempts-side.ts";
 import type { Connection, ResultReport, StartReport, UsageReport } from "./scheduler.ts";
 
@@ -15,15 +14,21 @@ export interface ConnectionParts {
   readonly close: () => void;
 }
 
+/** Where what agents say is stored. */
+export interface Writes {
+  readonly starts: Starts;
+  readonly finishes: Finishes;
+}
+
 /** What one Control stream says. What an attempt is not this worker's is fenced and changes nothing (DESIGN G8). */
 export class LiveConnection implements Connection {
   readonly #ground: Ground;
-  readonly #finishes: Finishes;
+  readonly #writes: Writes;
   readonly #parts: ConnectionParts;
 
-  constructor(ground: Ground, finishes: Finishes, parts: ConnectionParts) {
+  constructor(ground: Ground, writes: Writes, parts: ConnectionParts) {
     this.#ground = ground;
-    this.#finishes = finishes;
+    this.#writes = writes;
     this.#parts = parts;
   }
 
@@ -97,7 +102,8 @@ export class LiveConnection implements Connection {
   #refuse(report: AttemptReport, job: Job | undefined): void {
     const { side } = this.#parts;
     if (!isResult(report)) return this.#fence(report.attemptId);
-    if (hasEnded(job, side.id, report.attemptId)) return this.#finishes.repeat(side, job, report);
+    if (hasEnded(job, side.id, report.attemptId))
+      return this.#writes.finishes.repeat(side, job, report);
     this.#ground.count("fenced");
     side.link?.acknowledge(report.attemptId, "fenced");
   }
@@ -108,33 +114,10 @@ export class LiveConnection implements Connection {
     this.#parts.side.link?.fence(attemptId);
   }
 
-  #start(starts: readonly Known<StartReport>[]): void {
-    const { store, watch, log, now } = this.#ground;
-    const workerId = this.#parts.side.id;
-    const fresh = starts.filter(({ held }) => held.phase === "assigned");
-    if (fresh.length === 0) return;
-    const steps = fresh.map(({ held, report }): AttemptStart => {
-      const { jobId, attemptId } = held;
-      held.phase = "running";
-      held.checkAt = checkTime(this.#ground, held, true);
-      const deadline = runDeadline(this.#ground, held);
-      return { jobId, attemptId, startedAt: report.startedAt, deadline };
-    });
-    store
-      .startAttempts(steps, now())
-      .then((answers) => {
-        answers.forEach((answer, index) => {
-          const step = steps[index];
-          if (answer === "fenced" && step !== undefined) this.#fence(step.attemptId);
-          else log.info({ ...fresh[index]?.held.facts, workerId }, "job started");
-        });
-        watch.touch(steps.map(({ jobId }) => jobId));
-      })
-      .catch((error: unknown) => {
-        log.error({ err: error, attempts: steps.length }, "starts were not stored");
-        for (const { held } of fresh) if (held.phase === "running") held.phase = "assigned";
-        this.#parts.side.link?.close("unavailable");
-      });
+  #start(found: readonly Known<StartReport>[]): void {
+    const { side } = this.#parts;
+    const starts = found.map(({ held, report }) => ({ side, held, startedAt: report.startedAt }));
+    this.#writes.starts.report(starts);
   }
 
   #finish(results: readonly Known<ResultReport>[]): void {
@@ -144,7 +127,7 @@ export class LiveConnection implements Connection {
       const { outcome } = report;
       const whole = outcome.peak === undefined ? { ...outcome, peak: held.peak } : outcome;
       if (report.lastLogBatch === 0 && held.logBatch === 0) {
-        this.#finishes.report(this.#parts.side, held, whole);
+        this.#writes.finishes.report(this.#parts.side, held, whole);
       } else this.#finishAfterLog(held, { ...report, outcome: whole });
     }
   }
@@ -157,7 +140,7 @@ export class LiveConnection implements Connection {
       .then((isEnded) => {
         // Lost or fenced by another hand while it waited: what came of it is stored already, and a repeat is answered from there.
         if (side.attempts.get(held.attemptId) !== held) return;
-        if (isEnded) this.#finishes.report(side, held, report.outcome);
+        if (isEnded) this.#writes.finishes.report(side, held, report.outcome);
         else held.phase = "running";
       })
       .catch((error: unknown) => {

@@ -3,6 +3,7 @@ import type { Job, Outcome } from "#job/job.ts";
 import { judge } from "#job/retry.ts";
 import type { AttemptFinish } from "#store/store.ts";
 import { type Ground, Held, type Side } from "./attempts-side.ts";
+import type { Starts } from "./attempts-starts.ts";
 import type { Dispatch } from "./dispatch.ts";
 import type { ResultReport } from "./scheduler.ts";
 
@@ -28,18 +29,22 @@ const maxPauses = 1_000;
 export class Finishes {
   readonly #ground: Ground;
   readonly #dispatch: Dispatch;
+  readonly #starts: Starts;
   readonly #pauses = new Set<NodeJS.Timeout>();
   #gathered: Finish[] = [];
 
-  constructor(ground: Ground, dispatch: Dispatch) {
+  constructor(ground: Ground, dispatch: Dispatch, starts: Starts) {
     this.#ground = ground;
     this.#dispatch = dispatch;
+    this.#starts = starts;
   }
 
   /** The outcome of an attempt that a connected worker has. */
   report(side: Side, held: Held, outcome: Outcome): void {
     held.phase = "storing";
     side.storing++;
+    side.hasShortJobs = isShort(outcome);
+    this.#starts.settle(held);
     const { classKey } = side;
     this.#gather({ ...this.#judge(held, outcome), held, side, classKey, stored: () => undefined });
   }
@@ -163,6 +168,13 @@ export class Finishes {
     this.#pauses.add(pause);
   }
 }
+
+/** The attempt was over before its start was worth a commit of its own. */
+function isShort({ startedAt, endedAt }: Outcome): boolean {
+  return startedAt !== undefined && endedAt - startedAt < shortMs;
+}
+
+const shortMs = 30;
 
 /** What judging needs of a job that nobody has in memory. */
 export function heldOf(job: Job, attemptId: AttemptId): Held {

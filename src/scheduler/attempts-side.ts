@@ -33,6 +33,8 @@ export interface AttemptLimits {
   readonly maxSlots: number;
   /** Whether a worker runs jobs of one tenant only. */
   readonly bindsTenant: boolean;
+  /** How long the start of a job that may be over at once waits for its end. */
+  readonly gatherMs: number;
 }
 
 export const attemptLimits: AttemptLimits = {
@@ -44,6 +46,7 @@ export const attemptLimits: AttemptLimits = {
   logWaitMs: 30_000,
   maxSlots: 1_024,
   bindsTenant: true,
+  gatherMs: 15,
 };
 
 /** What the parts of `Attempts` work with. */
@@ -86,6 +89,8 @@ export class Side {
   jobsLeft = Number.POSITIVE_INFINITY;
   /** Attempts whose end is being stored: they take no slot any more. */
   storing = 0;
+  /** Its last attempt was over at once. */
+  hasShortJobs = false;
   /** Slots for which a claim is under way. */
   claiming = 0;
   /** The claims and losses under way; resolves when they are over. */

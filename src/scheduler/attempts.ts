@@ -21,6 +21,7 @@ import {
   type Ground,
   Side,
 } from "./attempts-side.ts";
+import { Starts } from "./attempts-starts.ts";
 import { Dispatch } from "./dispatch.ts";
 import { Leases } from "./leases.ts";
 import type {
@@ -59,6 +60,7 @@ export function startAttempts(options: AttemptsOptions): Attempts {
 class RunningAttempts implements Attempts {
   readonly #ground: Ground;
   readonly #dispatch: Dispatch;
+  readonly #starts: Starts;
   readonly #finishes: Finishes;
   readonly #leases: Leases;
   readonly #sides = new Map<WorkerId, Side>();
@@ -74,7 +76,8 @@ class RunningAttempts implements Attempts {
     const monotonic = options.monotonic ?? (() => performance.now());
     this.#ground = { store, logStore, watch, readSpec, log, now, random, count, limits };
     this.#dispatch = new Dispatch(this.#ground);
-    this.#finishes = new Finishes(this.#ground, this.#dispatch);
+    this.#starts = new Starts(this.#ground);
+    this.#finishes = new Finishes(this.#ground, this.#dispatch, this.#starts);
     const roundMs = Math.min(3_000, Math.max(10, limits.suspectMs / 10));
     this.#leases = new Leases({ suspectMs: limits.suspectMs, roundMs, monotonic });
     this.#onLeave = options.onLeave ?? (() => undefined);
@@ -95,7 +98,8 @@ class RunningAttempts implements Attempts {
     side.opening = link;
     side.isDrained = false;
     this.#hear(worker.id);
-    const connection = new LiveConnection(this.#ground, this.#finishes, {
+    const writes = { starts: this.#starts, finishes: this.#finishes };
+    const connection = new LiveConnection(this.#ground, writes, {
       side,
       epoch,
       hear: () => this.#hear(worker.id),
@@ -221,6 +225,7 @@ class RunningAttempts implements Attempts {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isStopped = true;
     await this.#loop[Symbol.asyncDispose]();
+    this.#starts.stop();
     this.#finishes.stop();
     for (const side of this.#sides.values()) {
       side.takesWork = false;

@@ -77,6 +77,28 @@ describe("results", () => {
     expect((await gateway.job(assignment.jobId)).attempts[0]?.startedAt).toBeDefined();
   });
 
+  test("after a job that was over at once, the next start waits a moment for its end, and no longer", async () => {
+    const store = openMemoryStore();
+    const startAttempts = vi.spyOn(store, "startAttempts");
+    await gateway[Symbol.asyncDispose]();
+    gateway = await startGateway({ store });
+    const { agent } = await gateway.agent({ maxJobs: 3 });
+    const control = agent.control();
+    await gateway.submit(3);
+    const startedAt = new Date(1_700_000_000_000);
+    const first = await control.next("assignment");
+    control.send(startedOf(first), resultOf(first, { startedAt, endedAt: startedAt }));
+    const short = await control.next("assignment");
+    control.send(startedOf(short));
+    await control.sync();
+    control.send(resultOf(short, { startedAt, endedAt: startedAt }));
+    const long = await control.next("assignment");
+    expect(startAttempts).not.toHaveBeenCalled();
+    control.send(startedOf(long));
+    await vi.waitFor(async () => expect((await gateway.job(long.jobId)).state).toBe("running"));
+    expect((await gateway.job(short.jobId)).state).toBe("succeeded");
+  });
+
   test("an outcome that cannot be stored is asked for again", async () => {
     const store = openMemoryStore();
     await gateway[Symbol.asyncDispose]();
