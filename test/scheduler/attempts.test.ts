@@ -85,13 +85,12 @@ describe("results", () => {
     const { agent } = await gateway.agent({ maxJobs: 3 });
     const control = agent.control();
     await gateway.submit(3);
-    const startedAt = new Date(1_700_000_000_000);
     const first = await control.next("assignment");
-    control.send(startedOf(first), resultOf(first, { startedAt, endedAt: startedAt }));
+    control.send(startedOf(first), resultOf(first));
     const short = await control.next("assignment");
     control.send(startedOf(short));
     await control.sync();
-    control.send(resultOf(short, { startedAt, endedAt: startedAt }));
+    control.send(resultOf(short));
     const long = await control.next("assignment");
     expect(startAttempts).not.toHaveBeenCalled();
     control.send(startedOf(long));
