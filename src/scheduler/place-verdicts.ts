@@ -14,6 +14,7 @@ export interface ProviderView {
   readonly startEstimateMs: number;
   /** Whether its workers belong to one tenant from the start. */
   readonly bindsTenant: boolean;
+  readonly labels: Readonly<Record<string, string>>;
   /** Classes whose last start failed here, with the time until which nothing is tried. */
   readonly pauses: ReadonlyMap<string, Pause>;
   refusalOf(workerClass: WorkerClass): string | undefined;
@@ -129,6 +130,7 @@ function candidateOf(
     maxWorkers: provider.maxWorkers,
     pricePerHour: provider.pricePerHour(at.workerClass.resources),
     startEstimateMs: provider.startEstimateMs,
+    labels: provider.labels,
   };
 }
 

@@ -106,6 +106,7 @@ function viewOf(entry: Known): ProviderView {
     maxWorkers: provider.capacity().maxWorkers,
     startEstimateMs: provider.startEstimateMs(),
     bindsTenant: provider.capabilities.bindsTenant,
+    labels: {},
     pauses: new Map(entry.pauses),
     refusalOf: (workerClass) => provider.refusalOf(workerClass),
     pricePerHour: (resources) => provider.pricePerHour(resources),

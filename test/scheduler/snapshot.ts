@@ -31,6 +31,7 @@ export function view(name: string, given: Partial<ProviderView> = {}): ProviderV
     maxWorkers: 4,
     startEstimateMs: 100,
     bindsTenant: false,
+    labels: {},
     pauses: new Map(),
     refusalOf: () => undefined,
     pricePerHour: () => 0,
