@@ -11,10 +11,13 @@ const shared = { format: "esm", platform: "node", target: "node24", absWorkingDi
 
 rmSync(dist, { recursive: true, force: true });
 await build({ ...shared, entryPoints: globSync("src/**/*.ts", { cwd: root }), outdir: "dist" });
-execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", "tsconfig.build.json"], {
-  cwd: root,
-  stdio: "inherit",
-});
+// Images need no types.
+if (!process.argv.includes("--no-types")) {
+  execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", "tsconfig.build.json"], {
+    cwd: root,
+    stdio: "inherit",
+  });
+}
 for (const file of globSync("**/*.{js,d.ts}", { cwd: dist })) pointAtBuiltFiles(join(dist, file));
 
 const agent = "src/agent/main.ts";

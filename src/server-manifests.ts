@@ -1,0 +1,68 @@
+import { parseConfig } from "#config.ts";
+import { HodeiError } from "#error.ts";
+import {
+  defaultServerImage,
+  type ManifestGroup,
+  manifestGroups,
+  manifestObjects,
+  printManifests,
+} from "#provider/kubernetes/manifests.ts";
+import type { Manifests, ManifestWish } from "#cli/host.ts";
+import { kubernetesConfigOf } from "./server-kubernetes.ts";
+
+/** The manifests for a wish; what it leaves open is as the environment's HODEI_K8S_* have it. Error: `invalid_argument`. */
+export function manifestsOf(
+  env: Readonly<Record<string, string | undefined>>,
+  wish: ManifestWish,
+): Manifests {
+  const settings = { ...settingsIn(env), ...settingsFor(wish) };
+  const options = {
+    config: kubernetesConfigOf(parseConfig(settings).config),
+    serverImage: wish.serverImage ?? defaultServerImage,
+    store: wish.store ?? "embedded",
+    settings,
+  } as const;
+  const group = groupOf(wish.only);
+  const objects = manifestObjects(options);
+  return {
+    group,
+    objects: group === undefined ? manifestGroups.flatMap((one) => objects[one]) : objects[group],
+    text: printManifests(options, group),
+  };
+}
+
+/** How this machine reaches the cluster is no business of a server in it. */
+const ownOnly = /^HODEI_K8S_(ENABLED|KUBECONFIG(_FALLBACK)?|CONTEXT|TEST)$/;
+
+function settingsIn(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const settings: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    const isOurs = /^HODEI_(K8S_|WORKER_IMAGE$)/.test(name) && !ownOnly.test(name);
+    if (isOurs && value !== undefined && value !== "") settings[name] = value;
+  }
+  return settings;
+}
+
+function settingsFor(wish: ManifestWish): Record<string, string> {
+  const settings = {
+    HODEI_K8S_NAMES_PROFILE: wish.profile,
+    HODEI_K8S_NAMESPACE: wish.namespace,
+    HODEI_K8S_CONTROL_NAMESPACE: wish.serverNamespace,
+    HODEI_WORKER_IMAGE: wish.image,
+    HODEI_K8S_IMAGE_PULL_SECRET: wish.pullSecret,
+    HODEI_K8S_ENABLE_DYNAMIC_NAMESPACES: wish.tenantNamespaces === true ? "1" : undefined,
+    HODEI_K8S_ENABLE_HPA: wish.hpa === true ? "1" : undefined,
+  };
+  return Object.fromEntries(
+    Object.entries(settings).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, value] as const],
+    ),
+  );
+}
+
+function groupOf(text: string | undefined): ManifestGroup | undefined {
+  const group = manifestGroups.find((one) => one === text);
+  if (group !== undefined || text === undefined) return group;
+  const all = manifestGroups.join(", ");
+  throw new HodeiError("invalid_argument", `--only: ${JSON.stringify(text)} is none of ${all}`);
+}

@@ -1,0 +1,83 @@
+import { describe, expect, test } from "vitest";
+import type { KubernetesConfig } from "#provider/kubernetes/config.ts";
+import { permissionsOf } from "#provider/kubernetes/permissions.ts";
+import { dynamic, type Found, get, named, printed, standard } from "./printed.ts";
+
+describe.for(named)("$name manifests", ({ config }) => {
+  const objects = printed(config);
+
+  test("give the control plane every right that it uses", () => {
+    const used = permissionsOf(config).flatMap(({ apiGroup, resource, verbs, scope }) =>
+      verbs.map((verb) => ({ apiGroup, resource, verb, scope })),
+    );
+    expect(used.filter((right) => !mayDo(objects, config, right))).toEqual([]);
+  });
+
+  // Kubernetes lets nobody hand out a right that he lacks.
+  test("give it every right that it hands out by a Role", () => {
+    const roles = objects.filter(({ kind }) => kind === "Role");
+    const handedOut = roles.flatMap(({ rules }) =>
+      rules.flatMap(({ apiGroups, resources, verbs }) =>
+        resources.flatMap((resource) =>
+          verbs.map((verb) => ({
+            apiGroup: apiGroups[0] ?? "",
+            resource,
+            verb,
+            scope: "workers" as const,
+          })),
+        ),
+      ),
+    );
+    expect(handedOut.length).toBeGreaterThan(5);
+    const others = objects.filter(({ kind }) => kind !== "Role");
+    expect(handedOut.filter((right) => !mayDo(others, config, right))).toEqual([]);
+  });
+
+  test("give worker pods no token and no right", () => {
+    const account = get(objects, "ServiceAccount", config.serviceAccount);
+    expect(account.automountServiceAccountToken).toBe(false);
+    const bound = objects.flatMap(({ subjects }) => subjects ?? []).map(({ name }) => name);
+    expect(new Set(bound)).toEqual(new Set([config.controlPlane.serviceAccount]));
+  });
+
+  test("give the control plane no right with a star", () => {
+    expect(JSON.stringify(objects.map(({ rules }) => rules))).not.toContain("*");
+  });
+});
+
+test("rights in all namespaces are given only where tenants have their own", () => {
+  const wide = (config: KubernetesConfig): string[] =>
+    printed(config)
+      .filter(({ kind }) => kind === "ClusterRoleBinding")
+      .map(({ metadata }) => metadata.name);
+  expect(wide(standard)).toEqual(["hodei-control-plane"]);
+  expect(wide(dynamic)).toEqual(["hodei-control-plane", "hodei-worker-namespaces"]);
+});
+
+interface Right {
+  readonly apiGroup: string;
+  readonly resource: string;
+  readonly verb: string;
+  readonly scope: "workers" | "cluster";
+}
+
+/** As the authorizer would decide for the control plane's account. */
+function mayDo(objects: readonly Found[], config: KubernetesConfig, right: Right): boolean {
+  const bound = objects.filter(
+    ({ kind, metadata, subjects }) =>
+      subjects?.some(({ name }) => name === config.controlPlane.serviceAccount) === true &&
+      (kind === "ClusterRoleBinding" ||
+        (right.scope === "workers" && metadata.namespace === config.namespace)),
+  );
+  const rules = bound.flatMap(({ roleRef }) =>
+    objects
+      .filter(({ kind, metadata }) => kind === roleRef.kind && metadata.name === roleRef.name)
+      .flatMap((role) => role.rules),
+  );
+  return rules.some(
+    ({ apiGroups, resources, verbs }) =>
+      apiGroups.includes(right.apiGroup) &&
+      resources.includes(right.resource) &&
+      verbs.includes(right.verb),
+  );
+}
