@@ -1,0 +1,4 @@
+import { providerConformance } from "../../conformance/provider.ts";
+import { prepareDocker } from "./ground.ts";
+
+providerConformance("docker", prepareDocker);
