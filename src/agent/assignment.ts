@@ -6,21 +6,37 @@ import { decodeSpec, specFromWire } from "#rpc/spec.ts";
 import { msOf } from "#rpc/time.ts";
 import type { AgentOptions } from "./agent.ts";
 import { Attempt } from "./attempt.ts";
-import type { FreshDirectories } from "./fresh-directories.ts";
-import type { MemoryKills } from "./memory-kills.ts";
-import type { Pipes } from "./pipes.ts";
+import { FreshDirectories } from "./fresh-directories.ts";
+import { inheritedEnvironment } from "./job-process.ts";
+import { type MemoryKills, watchMemoryKills } from "./memory-kills.ts";
+import { Pipes } from "./pipes.ts";
+
+/** Who hears of the attempts. */
+export interface AttemptEvents {
+  readonly onStarted: (attempt: Attempt) => void;
+  readonly onLog: () => void;
+  readonly onEnded: (attempt: Attempt) => void;
+}
 
 /** What the attempts of one agent share. */
-export interface AttemptGround {
+export interface AttemptGround extends AttemptEvents {
   readonly options: AgentOptions;
   /** What every job inherits. */
   readonly env: Readonly<Record<string, string>>;
   readonly pipes: Pipes;
   readonly directories: FreshDirectories;
   readonly memoryKills: MemoryKills;
-  readonly onStarted: (attempt: Attempt) => void;
-  readonly onLog: () => void;
-  readonly onEnded: (attempt: Attempt) => void;
+}
+
+export function openGround(options: AgentOptions, events: AttemptEvents): AttemptGround {
+  return {
+    ...events,
+    options,
+    env: inheritedEnvironment(options.env),
+    pipes: new Pipes(options.workDir, options.log),
+    directories: new FreshDirectories(`${options.workDir}/jobs`),
+    memoryKills: watchMemoryKills(),
+  };
 }
 
 /** The attempt of an assignment. What is wrong with its spec is an error beside it, for `refuse`. */

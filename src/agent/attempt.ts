@@ -1,6 +1,7 @@
 import { rmSync } from "node:fs";
 import type { Failure } from "#job/failure.ts";
 import type { JobSpec, Outcome, Usage } from "#job/job.ts";
+import { after } from "./after.ts";
 import { AttemptLog, type LogBounds } from "./attempt-log.ts";
 import {
   isDirectory,
@@ -23,6 +24,7 @@ import {
   failureOfSpec,
   failureOfStart,
   isShell,
+  noteOfKills,
   signalNumber,
   type StopCause,
 } from "./verdict.ts";
@@ -30,7 +32,6 @@ import {
 /** When others still hold the pipes of a process that has ended, they are killed after the first pause, and not waited for after the second. */
 const leftoverMs = 1_000;
 const drainMs = 3_000;
-const longestTimerMs = 2 ** 31 - 1;
 const neverRan: Exit = { exitCode: undefined, signal: undefined };
 
 export interface AttemptOptions extends JobIdentity, LaunchGround {
@@ -83,6 +84,11 @@ export class Attempt {
 
   get outcome(): Outcome | undefined {
     return this.#outcome;
+  }
+
+  /** Where it runs, or ran; undefined when it never came to that. */
+  get directory(): string | undefined {
+    return this.#launch?.cwd;
   }
 
   get isRunning(): boolean {
@@ -189,7 +195,7 @@ export class Attempt {
     this.#startedAt = Date.now();
     const { executionTimeoutMs, cancelGraceMs } = this.spec;
     const overdue = (): void => this.stop("execution_timeout", "", cancelGraceMs);
-    this.#timeout = setTimeout(overdue, Math.min(executionTimeoutMs, longestTimerMs));
+    this.#timeout = after(executionTimeoutMs, overdue);
     let openOutputs = outputs.length;
     let exit: Exit | undefined;
     let drain: NodeJS.Timeout | undefined;
@@ -229,11 +235,16 @@ export class Attempt {
 
   #finish(exit: Exit): void {
     if (this.#isAbandoned) return;
+    const { isExact } = this.#options.memoryKills;
+    // Asked each time, so that what one attempt survived is not put down to the next.
+    const kills = this.#options.memoryKills.take();
+    if (isExact && kills > 0) this.log.add("system", Buffer.from(noteOfKills(kills)));
     const mayBeMemory = exit.signal === "SIGKILL" || exit.exitCode === 137;
     const failure = failureOfExit(exit, {
       stopCause: this.#stop?.cause,
       stopReason: this.#stop?.reason ?? "",
-      isOutOfMemory: mayBeMemory && this.#options.memoryKills.grew(),
+      isOutOfMemory: mayBeMemory && kills > 0,
+      memoryKills: isExact ? kills : 0,
       isShell: isShell(this.#launch?.program ?? ""),
     });
     this.#end(exit, failure);

@@ -157,10 +157,10 @@ function interpreterOf(content: string): string[] {
   return argument === undefined || argument === "" ? [program] : [program, argument];
 }
 
-/** When memory runs out the job goes before the agent. */
+/** When memory runs out the job goes before the agent. Only the most is always allowed: a cluster may have given the agent itself nearly as much. */
 function preferForMemoryKill(pid: number): void {
   try {
-    writeFileSync(`/proc/${pid}/oom_score_adj`, "500");
+    writeFileSync(`/proc/${pid}/oom_score_adj`, "1000");
   } catch {
     // It has ended already, or this is not Linux.
   }

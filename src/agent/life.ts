@@ -5,46 +5,44 @@ import type {
   Assignment,
   ControlRequest,
   ControlResponse,
+  ResultAck,
   ServerCommand,
   Welcome,
 } from "#rpc/gen/hodei/v1/agent_service.ts";
 import { msOf } from "#rpc/time.ts";
+import { after } from "./after.ts";
 import type { AgentOptions } from "./agent.ts";
-import { attemptOf, type AttemptGround } from "./assignment.ts";
+import { attemptOf, type AttemptGround, openGround } from "./assignment.ts";
 import type { Attempt } from "./attempt.ts";
 import { Contact } from "./contact.ts";
-import { FreshDirectories } from "./fresh-directories.ts";
-import { inheritedEnvironment } from "./job-process.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { Hold } from "./hold.ts";
 import { Leftovers } from "./leftovers.ts";
 import { Link } from "./link.ts";
-import { watchMemoryKills } from "./memory-kills.ts";
-import { goodbyeOf, helloOf, renewalOf, resultOf, startedOf } from "./messages.ts";
-import { dueOf, nextDue, renewPauseMs } from "./patience.ts";
-import { Pipes } from "./pipes.ts";
+import { drainingOf, goodbyeOf, helloOf, renewalOf, resultOf, startedOf } from "./messages.ts";
+import { nextDue, overdueOf, renewPauseMs } from "./patience.ts";
+import { Recent } from "./recent.ts";
 import { Starts } from "./starts.ts";
 import { Turn } from "./turn.ts";
 import { Uplink } from "./uplink.ts";
 
-/** What the agent's process ends with. */
-export const exitCodes = { left: 0, stopped: 0, unreachable: 69, refused: 77 } as const;
-
 const byeMs = 2_000;
 /** How long a stopped agent waits for its results to be acknowledged. */
 const deliverMs = 10_000;
-const longestTimerMs = 2 ** 31 - 1;
 const rememberedAttempts = 1_000;
 
 /** What the agent does from redeeming to its end: renews, runs what it is assigned, delivers, and leaves. */
 export class AgentLife {
   readonly #options: AgentOptions;
   readonly #attempts = new Map<string, Attempt>();
-  readonly #over = new Set<string>();
+  readonly #over = new Recent(rememberedAttempts);
   readonly #link: Link<ControlRequest, ControlResponse>;
   readonly #uplink: Uplink;
   readonly #turn = new Turn<AgentEvent>((events) => this.#link.send({ events }));
   readonly #contact = new Contact(performance.now());
   readonly #end = Promise.withResolvers<number>();
   readonly #leftovers = new Leftovers();
+  readonly #hold: Hold;
   readonly #ground: AttemptGround;
   readonly #starts: Starts;
   #welcome: Welcome | undefined;
@@ -58,30 +56,29 @@ export class AgentLife {
 
   constructor(options: AgentOptions, client: AgentServiceClient, session: () => Metadata) {
     this.#options = options;
+    this.#hold = new Hold(options.log, () => this.#leaveWhenDone());
     this.#starts = new Starts({
       attempts: this.#attempts,
       contactAt: () => this.#contact.lastAt,
       ask: () => this.#isGreeted && this.#renew(),
     });
-    this.#ground = {
-      options,
-      env: inheritedEnvironment(options.env),
-      pipes: new Pipes(options.workDir, options.log),
-      directories: new FreshDirectories(`${options.workDir}/jobs`),
-      memoryKills: watchMemoryKills(),
+    this.#ground = openGround(options, {
       onStarted: (attempt) => this.#tell(startedOf(attempt)),
       onLog: () => this.#uplink.pump(),
       onEnded: (attempt) => this.#deliver(attempt),
-    };
+    });
+    const { reconnectMaxMs } = options;
+    const onRefused = (error: ServiceError): void => this.#refuse(error);
+    const ground = { client, session, attempts: this.#attempts };
+    this.#uplink = new Uplink({ ...ground, reconnectMaxMs, onRefused });
     this.#link = new Link({
       open: () => client.control(session()),
+      reconnectMaxMs,
       onOpen: () => this.#greet(),
       onMessage: ({ commands }) => this.#obey(commands),
       onLost: (error) => this.#lose(error),
-      onRefused: (error) => this.#refuse(error),
+      onRefused,
     });
-    const onRefused = (error: ServiceError): void => this.#refuse(error);
-    this.#uplink = new Uplink({ client, session, attempts: this.#attempts, onRefused });
   }
 
   async run(): Promise<number> {
@@ -130,7 +127,7 @@ export class AgentLife {
           break;
         }
         case "resultAck":
-          this.#forget(command.value.attemptId);
+          this.#forget(command.value);
           break;
         case "fenced":
           this.#fence(command.value.attemptId);
@@ -176,7 +173,7 @@ export class AgentLife {
     clearTimeout(this.#timers.renew);
     const detail = error === undefined ? {} : { code: error.code, detail: error.details };
     this.#options.log.warn(detail, "lost the server; connecting again");
-    if (this.#isStopping && this.#attempts.size === 0) this.#leave("stopped", exitCodes.stopped);
+    if (this.#isStopping && this.#attempts.size === 0) this.#leave("terminated", exitCodes.stopped);
   }
 
   #refuse(error: ServiceError): void {
@@ -212,8 +209,11 @@ export class AgentLife {
     const { jobId, outcome } = attempt;
     const facts = { jobId, exitCode: outcome?.exitCode, cause: outcome?.failure?.cause };
     this.#options.log.debug(facts, "ended");
-    if (attempt.startedAt === undefined) attempt.clean();
-    else this.#leftovers.add(attempt.marker, () => attempt.clean());
+    const isHeld = this.#hold.begin(attempt, this.#welcome?.maxJobs ?? 0);
+    // What is held goes with the agent's own directory.
+    const clean = (): void => (isHeld ? undefined : attempt.clean());
+    if (attempt.startedAt === undefined) clean();
+    else this.#leftovers.add(attempt.marker, clean);
     const event = resultOf(attempt);
     if (event !== undefined) this.#tell(event);
     this.#watchContact();
@@ -224,9 +224,10 @@ export class AgentLife {
     if (this.#isGreeted) this.#turn.add(event);
   }
 
-  #forget(id: string): void {
+  #forget({ attemptId: id, fenced }: ResultAck): void {
     const attempt = this.#attempts.get(id);
     if (attempt?.outcome === undefined) return;
+    if (fenced) this.#hold.end();
     attempt.forget();
     this.#drop(id);
   }
@@ -236,21 +237,19 @@ export class AgentLife {
     if (attempt === undefined) return;
     this.#options.log.warn({ jobId: attempt.jobId }, "the attempt is no longer ours; killed");
     attempt.abandon();
+    this.#hold.end();
     this.#drop(id);
   }
 
   #drop(id: string): void {
     this.#attempts.delete(id);
     this.#over.add(id);
-    const [oldest] = this.#over;
-    if (oldest !== undefined && this.#over.size > rememberedAttempts) this.#over.delete(oldest);
     this.#watchIdle();
     this.#watchContact();
   }
 
   #stopAll(): void {
     this.#isStopping = true;
-    this.#options.log.info({ attempts: this.#attempts.size }, "asked to stop");
     const { stopGraceMs } = this.#options;
     let longestMs = 0;
     for (const attempt of this.#attempts.values()) {
@@ -258,7 +257,10 @@ export class AgentLife {
       longestMs = Math.max(longestMs, graceMs);
       attempt.stop("worker_stopped", "", graceMs);
     }
-    const leave = (): void => this.#leave("stopped", exitCodes.stopped);
+    const leave = (): void => this.#leave("terminated", exitCodes.stopped);
+    const facts = { attempts: this.#attempts.size, graceMs: longestMs };
+    this.#options.log.info(facts, "asked to stop; ending the jobs and reporting them");
+    this.#tell(drainingOf("terminated", longestMs));
     this.#timers.deliver = setTimeout(leave, longestMs + deliverMs);
     this.#leaveWhenDone();
   }
@@ -266,17 +268,17 @@ export class AgentLife {
   #leaveWhenDone(): void {
     if (this.#attempts.size > 0) return;
     const maxJobs = this.#welcome?.maxJobs ?? 0;
-    if (this.#isStopping) this.#leave("stopped", exitCodes.stopped);
+    if (this.#isStopping) this.#leave("terminated", exitCodes.stopped);
     else if (this.#isDraining) this.#leave("drained", exitCodes.left);
+    else if (this.#hold.isOn) return;
     else if (maxJobs > 0 && this.#taken >= maxJobs) this.#leave("done", exitCodes.left);
   }
 
   #watchIdle(): void {
     clearTimeout(this.#timers.idle);
     const idleMs = msOf(this.#welcome?.idleTimeout);
-    if (idleMs === undefined || this.#attempts.size > 0) return;
-    const leave = (): void => this.#leave("idle", exitCodes.left);
-    this.#timers.idle = setTimeout(leave, Math.min(idleMs, longestTimerMs));
+    if (idleMs === undefined || this.#attempts.size > 0 || this.#hold.isOn) return;
+    this.#timers.idle = after(idleMs, () => this.#leave("idle", exitCodes.left));
   }
 
   /** Stops what has been without contact for too long, and looks again when the next one is due. */
@@ -285,24 +287,18 @@ export class AgentLife {
     if (this.#isLeaving) return;
     const now = performance.now();
     const { lastAt: lastContactAt } = this.#contact;
-    const isOverdue = (attempt: Attempt): boolean =>
-      attempt.outcome === undefined && dueOf(attempt, lastContactAt) <= now;
-    for (const attempt of [...this.#attempts.values()].filter(isOverdue)) {
+    for (const attempt of overdueOf(this.#attempts, lastContactAt, now)) {
       attempt.stop("self_stopped", "", 0);
     }
     const patienceMs = this.#options.disconnectToleranceMs;
     const due = nextDue(this.#attempts, { lastContactAt, patienceMs });
-    if (due <= now && this.#isIdle()) {
+    const isIdle = [...this.#attempts.values()].every(({ outcome }) => outcome !== undefined);
+    if (due <= now && isIdle) {
       this.#options.log.error({}, "no contact for too long; leaving");
       this.#leave("", exitCodes.unreachable);
     } else if (due > now) {
-      const pauseMs = Math.min(Math.ceil(due - now), longestTimerMs);
-      this.#timers.contact = setTimeout(() => this.#watchContact(), pauseMs);
+      this.#timers.contact = after(due - now, () => this.#watchContact());
     }
-  }
-
-  #isIdle(): boolean {
-    return [...this.#attempts.values()].every(({ outcome }) => outcome !== undefined);
   }
 
   #leave(reason: string, code: number): void {

@@ -3,6 +3,8 @@ import { Backoff } from "./backoff.ts";
 
 export interface LinkOptions<Request, Response> {
   readonly open: () => ClientDuplexStream<Request, Response>;
+  /** Longest pause between two tries. */
+  readonly reconnectMaxMs: number;
   /** A new stream; whatever the last one carried may be lost. */
   readonly onOpen: () => void;
   readonly onMessage: (message: Response) => void;
@@ -15,7 +17,7 @@ export interface LinkOptions<Request, Response> {
 /** Keeps one stream to the server open, and opens another one whenever it ends. */
 export class Link<Request, Response> {
   readonly #options: LinkOptions<Request, Response>;
-  readonly #backoff = new Backoff(100, 5_000);
+  readonly #backoff: Backoff;
   #stream: ClientDuplexStream<Request, Response> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -24,6 +26,7 @@ export class Link<Request, Response> {
 
   constructor(options: LinkOptions<Request, Response>) {
     this.#options = options;
+    this.#backoff = new Backoff(options.reconnectMaxMs / 4, options.reconnectMaxMs);
   }
 
   /** Opens the stream unless it is, or is about to be. */

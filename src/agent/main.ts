@@ -3,8 +3,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runAgent } from "./agent.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { startUnderInit } from "./init.ts";
 import { createAgentLog } from "./log.ts";
-import { type AgentEnv, type AgentSettings, readSettings, takeOtp } from "./settings.ts";
+import { type AgentEnv, type AgentSettings, readSettings, takeProof } from "./settings.ts";
 
 /** Runs the agent as its environment says; resolves with the exit code. The first SIGTERM ends it politely, the second kills its jobs. */
 export async function agentMain(env: AgentEnv): Promise<number> {
@@ -17,11 +19,11 @@ export async function agentMain(env: AgentEnv): Promise<number> {
   let workDir: string | undefined;
   try {
     const settings = readSettings(env);
-    const otp = takeOtp(env, log);
+    const proof = takeProof(env, log);
     workDir = makeWorkDir(settings.workRoot ?? tmpdir());
     return await runAgent({
       ...settings,
-      otp,
+      proof,
       credentials: credentialsOf(settings),
       workDir,
       env: definedOf(env),
@@ -31,7 +33,7 @@ export async function agentMain(env: AgentEnv): Promise<number> {
     });
   } catch (error) {
     log.error({ error: error instanceof Error ? error.message : String(error) }, "cannot run");
-    return 64;
+    return exitCodes.unusable;
   } finally {
     process.off("SIGTERM", onSignal);
     process.off("SIGINT", onSignal);
@@ -40,15 +42,21 @@ export async function agentMain(env: AgentEnv): Promise<number> {
 }
 
 function makeWorkDir(root: string): string {
-  mkdirSync(root, { recursive: true });
-  return mkdtempSync(join(root, "hodei-agent-"));
+  try {
+    mkdirSync(root, { recursive: true });
+    return mkdtempSync(join(root, "hodei-agent-"));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`HODEI_AGENT_WORK_DIR: ${root} cannot be written: ${reason}`, { cause });
+  }
 }
 
 function credentialsOf(settings: AgentSettings) {
-  const { caPath, clientCertPath, clientKeyPath } = settings;
-  if (caPath === undefined) return credentials.createInsecure();
+  const { ca, caPath, clientCertPath, clientKeyPath } = settings;
+  if (ca === undefined && caPath === undefined) return credentials.createInsecure();
   const read = (path: string | undefined) => (path === undefined ? null : readFileSync(path));
-  return credentials.createSsl(read(caPath), read(clientKeyPath), read(clientCertPath));
+  const authority = ca === undefined ? read(caPath) : Buffer.from(ca);
+  return credentials.createSsl(authority, read(clientKeyPath), read(clientCertPath));
 }
 
 function definedOf(env: AgentEnv): Record<string, string> {
@@ -57,4 +65,9 @@ function definedOf(env: AgentEnv): Record<string, string> {
   );
 }
 
-if (import.meta.main) process.exit(await agentMain(process.env));
+if (import.meta.main) {
+  startUnderInit();
+  // Deprecations inside of libraries are nothing that whoever reads a container's log could act on.
+  process.noDeprecation = true;
+  process.exit(await agentMain(process.env));
+}

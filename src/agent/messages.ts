@@ -60,6 +60,10 @@ export function resultOf(attempt: Attempt): AgentEvent | undefined {
   return { event: { $case: "result", value } };
 }
 
+export function drainingOf(reason: string, graceMs: number): AgentEvent {
+  return { event: { $case: "draining", value: { reason, grace: durationOf(graceMs) } } };
+}
+
 export function goodbyeOf(reason: string): AgentEvent {
   return { event: { $case: "goodbye", value: { reason } } };
 }

@@ -11,6 +11,16 @@ export function dueOf(attempt: Attempt, lastContactAt: number): number {
   return from + attempt.spec.disconnectToleranceMs;
 }
 
+/** What has gone on for too long. */
+export function overdueOf(
+  attempts: ReadonlyMap<string, Attempt>,
+  lastContactAt: number,
+  now: number,
+): Attempt[] {
+  const open = [...attempts.values()].filter(({ outcome }) => outcome === undefined);
+  return open.filter((attempt) => dueOf(attempt, lastContactAt) <= now);
+}
+
 /** Whether it may be started now. An order that is older than the tolerance may have been given to another worker meanwhile. */
 export function isFresh(attempt: Attempt, lastContactAt: number, now: number): boolean {
   return now < lastContactAt + attempt.spec.disconnectToleranceMs;

@@ -1,9 +1,10 @@
-import { Metadata, type ServiceError } from "@grpc/grpc-js";
+import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { setTimeout as wait } from "node:timers/promises";
 import type { AgentServiceClient } from "#rpc/gen/hodei/v1/agent_service.ts";
 import { Backoff } from "./backoff.ts";
 import { isRefusal } from "./link.ts";
 import type { AgentLog } from "./log.ts";
+import type { Proof } from "./settings.ts";
 import { agentVersion, protocol } from "./messages.ts";
 
 const callMs = 10_000;
@@ -11,7 +12,8 @@ const callMs = 10_000;
 export interface RedeemOptions {
   readonly client: AgentServiceClient;
   readonly workerId: string;
-  readonly otp: string;
+  readonly proof: Proof;
+  readonly serverAddress: string;
   readonly session: string;
   /** After this long without an answer the token is no longer valid anyway. */
   readonly patienceMs: number;
@@ -28,27 +30,53 @@ export async function redeem(
 ): Promise<"redeemed" | "refused" | "unreachable" | "stopped"> {
   const metadata = new Metadata();
   metadata.set("hodei-worker-id", options.workerId);
-  metadata.set("hodei-otp", options.otp);
   metadata.set("hodei-session", options.session);
+  const { serverAddress } = options;
   const backoff = new Backoff(200, 5_000);
   const giveUpAt = performance.now() + options.patienceMs;
 
   while (!options.stop.aborted) {
+    // A projected token is renewed in its file, so that it is read for each try.
+    metadata.set(options.proof.header, options.proof.read());
     const error = await call(options.client, metadata);
     if (error === undefined) return "redeemed";
     const code = error.code;
     if (isRefusal(error)) {
-      options.log.error({ code, detail: error.details }, "the server refused the one-time token");
+      options.log.error(
+        { code, detail: error.details },
+        `the server refused ${options.proof.name}`,
+      );
       return "refused";
     }
     if (performance.now() > giveUpAt) {
-      options.log.error({ code, detail: error.details }, "the server did not answer in time");
+      const facts = { serverAddress, code, detail: error.details };
+      options.log.error(facts, `gave up: ${troubleOf(error)}`);
       return "unreachable";
     }
-    options.log.warn({ code, detail: error.details }, "cannot redeem the token yet");
-    await wait(backoff.next(), undefined, { signal: options.stop }).catch(() => undefined);
+    const retryMs = backoff.next();
+    const leftMs = Math.max(0, Math.round(giveUpAt - performance.now()));
+    const facts = { serverAddress, code, detail: error.details, retryMs, leftMs };
+    options.log.warn(facts, `${troubleOf(error)}; trying again`);
+    await wait(retryMs, undefined, { signal: options.stop }).catch(() => undefined);
   }
   return "stopped";
+}
+
+/** In plain words, since this is what a human finds in the container's log. */
+function troubleOf({ code, details }: ServiceError): string {
+  if (code === status.DEADLINE_EXCEEDED) {
+    return "the server does not answer; a network policy or a firewall may be in the way";
+  }
+  if (code !== status.UNAVAILABLE) return "the server cannot take the agent";
+  if (/name resolution|ENOTFOUND|EAI_AGAIN/i.test(details)) {
+    return "the name of the server is not known here";
+  }
+  if (/certificate|altname|self.signed|issuer/i.test(details)) {
+    return "the server shows a certificate that its authority does not vouch for";
+  }
+  if (/SSL|TLS|wrong version/i.test(details)) return "the server does not speak TLS as expected";
+  if (/ECONNREFUSED/.test(details)) return "nobody listens at the address of the server";
+  return "the server cannot be reached";
 }
 
 async function call(

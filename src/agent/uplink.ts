@@ -14,6 +14,7 @@ export interface UplinkOptions {
   readonly client: AgentServiceClient;
   readonly session: () => Metadata;
   readonly attempts: ReadonlyMap<string, Attempt>;
+  readonly reconnectMaxMs: number;
   readonly onRefused: (error: ServiceError) => void;
 }
 
@@ -28,6 +29,7 @@ export class Uplink {
     this.#attempts = options.attempts;
     this.#link = new Link({
       open: () => options.client.logs(options.session()),
+      reconnectMaxMs: options.reconnectMaxMs,
       onOpen: () => this.#begin(),
       onMessage: (message) => this.#receive(message),
       onLost: () => (this.#credit = 0),

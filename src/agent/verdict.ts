@@ -14,8 +14,10 @@ export interface Circumstances {
   /** The first reason for which the agent ended it. */
   readonly stopCause: StopCause | undefined;
   readonly stopReason: string;
-  /** Whether the kernel killed something in the agent's control group for want of memory. */
+  /** Whether the process was killed, and the kernel killed something in the agent's control group for want of memory. */
   readonly isOutOfMemory: boolean;
+  /** How many processes the kernel has certainly killed there while it ran. */
+  readonly memoryKills: number;
   /** Whether a shell or an `env` ran the command, so that 126 and 127 are its words and not the program's. */
   readonly isShell: boolean;
 }
@@ -27,7 +29,12 @@ export function failureOfExit(exit: Exit, about: Circumstances): Failure | undef
   if (exit.exitCode === 0) return undefined;
   const ran = { stage: "running", blame: "user", userCodeMayHaveRun: true, evidence } as const;
   if (about.isOutOfMemory) {
-    return { ...ran, cause: "out_of_memory", message: "the job ran out of memory" };
+    // A shell says 137 for a child of its own; the process that was started is not the one that was killed then.
+    const message =
+      exit.signal === undefined
+        ? "a process of the job ran out of memory, and the job gave up with code 137"
+        : "the job ran out of memory";
+    return { ...ran, cause: "out_of_memory", message };
   }
   if (exit.signal !== undefined) {
     return { ...ran, cause: "signal", message: `the process was ended by ${exit.signal}` };
@@ -39,7 +46,19 @@ export function failureOfExit(exit: Exit, about: Circumstances): Failure | undef
   if (about.isShell && exit.exitCode === 126) {
     return { ...ran, cause: "not_executable", message: `${message}: command not executable` };
   }
-  return { ...ran, cause: "exit_code", message };
+  if (about.memoryKills === 0) return { ...ran, cause: "exit_code", message };
+  return {
+    ...ran,
+    cause: "exit_code",
+    message: `${message}, after ${noteOfKills(about.memoryKills).trim()}`,
+    evidence: { ...evidence, memory_kills: String(about.memoryKills) },
+  };
+}
+
+/** What happened beside the job's own process, as a line. */
+export function noteOfKills(count: number): string {
+  const what = count === 1 ? "a process of the job" : `${count} processes of the job`;
+  return `the kernel killed ${what} for want of memory\n`;
 }
 
 /** What an attempt comes to that was ended before its process was started. */

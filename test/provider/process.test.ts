@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { workerIdOf } from "#job/id.ts";
 import { openProcessProvider } from "#provider/process/process-provider.ts";
 import { StartError } from "#provider/provider.ts";
+import { noPreference } from "#worker/class.ts";
 
 describe("process provider", () => {
   it("a program that does not exist is certainly not started", async () => {
@@ -23,7 +24,7 @@ function specOf(workerId: ReturnType<typeof workerIdOf>) {
   const resources = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0, gpuCount: 0, gpuType: "" };
   return {
     workerId,
-    workerClass: { image: "", resources, preferredProvider: "", isProviderStrict: false },
+    workerClass: { image: "", resources, provider: noPreference, longestHours: 1 },
     tenant: undefined,
     otp: "otp",
     serverAddress: "127.0.0.1:1",

@@ -6,8 +6,10 @@ import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { every } from "#every.ts";
 import { signalTo } from "#processes.ts";
+import { boundedCommand } from "./bounded-command.ts";
+import { enterGroups, makeGroups, memoryKillsIn } from "./group-files.ts";
 import type { Answer, ListedEntry, Request, StartRequest } from "./protocol.ts";
-import { killMarkedBy, type WorkerRecord, WorkerRecords } from "./records.ts";
+import { killWorker, type WorkerRecord, WorkerRecords } from "./records.ts";
 
 const pollMs = 1_000;
 const stopPollMs = 20;
@@ -64,18 +66,20 @@ class Helper {
 
   async #start(request: StartRequest, old: WorkerRecord | undefined): Promise<string> {
     const { workerId, command, serverCa } = request;
-    if (old !== undefined) killMarkedBy(old.marker);
+    if (old !== undefined) killWorker(old);
     else if (this.#records.list().length >= request.maxWorkers) {
       throw new CertainFailure(`no more than ${request.maxWorkers} workers at a time`);
     }
-    const record = this.#records.create(workerId);
+    const paths = request.groups.map(({ path }) => path);
+    const record = this.#records.create(workerId, paths);
     const folder = this.#records.folderOf(workerId);
     const caPath = `${folder}/ca.pem`;
     if (serverCa !== undefined) writeFileSync(caPath, serverCa);
     const log = openSync(this.#records.logOf(workerId), "a", 0o600);
     try {
+      makeGroups(request.groups);
       return await this.#spawn(request, record, {
-        program: command[0] ?? "",
+        command: boundedCommand(command, request.dataBytes),
         log,
         env: {
           ...request.env,
@@ -86,6 +90,7 @@ class Helper {
         },
       });
     } catch (error) {
+      killWorker(record);
       this.#records.remove(workerId);
       const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
       throw new CertainFailure(`cannot start ${command[0]}: ${code}`, { cause: error });
@@ -97,10 +102,11 @@ class Helper {
   async #spawn(
     request: StartRequest,
     record: WorkerRecord,
-    how: { program: string; log: number; env: Record<string, string> },
+    how: { command: readonly string[]; log: number; env: Record<string, string> },
   ): Promise<string> {
     const { workerId } = request;
-    const child = spawn(how.program, request.command.slice(1), {
+    const [program = "", ...args] = how.command;
+    const child = spawn(program, args, {
       cwd: this.#records.folderOf(workerId),
       env: how.env,
       detached: true,
@@ -114,15 +120,16 @@ class Helper {
       const exit = { exitCode: code ?? undefined, signal: signal ?? undefined };
       if (!this.#stopping.has(workerId)) this.#bury(record, exit);
     });
+    await started.promise;
+    const { pid } = child;
+    if (pid === undefined) throw new Error("no pid");
+    enterGroups(request.groups, pid);
     const pipe = child.stdio[3];
     if (pipe !== null && pipe !== undefined && "end" in pipe) {
       // An agent that ends before it reads its token shows in its exit.
       pipe.on("error", () => undefined);
       pipe.end(request.otp);
     }
-    await started.promise;
-    const { pid } = child;
-    if (pid === undefined) throw new Error("no pid");
     this.#children.add(workerId);
     child.unref();
     return this.#records.setPid(record, pid);
@@ -160,21 +167,23 @@ class Helper {
     const record = this.#records.find(workerId);
     if (this.#records.pidOf(uid ?? record?.uid) !== undefined) return false;
     const isOther = uid !== undefined && record?.uid !== undefined && record.uid !== uid;
-    return record === undefined || isOther || killMarkedBy(record.marker);
+    return record === undefined || isOther || killWorker(record);
   }
 
   #bury(
     record: WorkerRecord,
     exit: { exitCode: number | undefined; signal: string | undefined },
   ): void {
-    const { workerId, marker } = record;
+    const { workerId, marker, groups } = record;
     // Somebody else may have buried it, and even started another one by that name.
     if (this.#records.find(workerId)?.marker !== marker) return;
     // What cannot be killed keeps its record, and the next round tries again.
-    if (!killMarkedBy(marker)) return;
+    const memoryKills = memoryKillsIn(groups);
+    if (!killWorker(record)) return;
     const output = this.#records.tailOf(workerId);
     this.#records.remove(workerId);
-    tell({ op: "gone", workerId, wasStopped: this.#stopping.has(workerId), ...exit, output });
+    const wasStopped = this.#stopping.has(workerId);
+    tell({ op: "gone", workerId, wasStopped, ...exit, memoryKills, output });
   }
 }
 

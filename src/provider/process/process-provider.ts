@@ -8,6 +8,7 @@ import {
   type Health,
   type ListedWorker,
   type Provider,
+  type ProviderCapabilities,
   type ProviderEvent,
   StartError,
   type StartedWorker,
@@ -15,6 +16,8 @@ import {
 } from "#provider/provider.ts";
 import type { Logger } from "#telemetry.ts";
 import type { WorkerClass } from "#worker/class.ts";
+import { boundsOf, dataBytesOf, machineOf, refusalBy, type Machine } from "./bounds.ts";
+import { type ControlGroups, findControlGroups, type GroupUse } from "./control-groups.ts";
 import { EventFeed } from "./event-feed.ts";
 import { HelperClient, HelperRefusal } from "./helper-client.ts";
 import type { GoneWorker, ListedEntry } from "./protocol.ts";
@@ -35,36 +38,50 @@ export interface ProcessProviderOptions {
   readonly instanceId: string;
   /** What agents get of the server's environment, and nothing else. */
   readonly env: Readonly<Record<string, string>>;
+  /** Below which control groups workers may get theirs; `auto` unless said otherwise. */
+  readonly controlGroups?: GroupUse;
   readonly log?: Logger;
 }
 
-/** Runs workers as processes of this machine. They outlive the server. */
+/** Runs workers as processes of this machine, bounded where the machine lets us. They outlive the server. */
 export async function openProcessProvider(options: ProcessProviderOptions): Promise<Provider> {
   const directory = join(options.directory, encodeURIComponent(options.instanceId));
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  return new ProcessProvider(options, directory);
+  const groups = findControlGroups(options.controlGroups ?? "auto");
+  const machine = await machineOf(directory);
+  const limits = { memory: groups.has("memory"), cpu: groups.has("cpu") };
+  options.log?.info({ provider: options.name, ...limits }, "limits of worker processes");
+  return new ProcessProvider(options, directory, { groups, machine });
+}
+
+interface Ground {
+  readonly groups: ControlGroups;
+  readonly machine: Machine;
 }
 
 class ProcessProvider implements Provider {
   readonly name: string;
   readonly type = "process";
-  readonly capabilities = {
-    survivesRestart: true,
-    memoryLimit: false,
-    cpuLimit: false,
-    images: false,
-    gpu: false,
-    bindsTenant: false,
-    bindsJob: false,
-  };
+  readonly capabilities: ProviderCapabilities;
   readonly #options: ProcessProviderOptions;
   readonly #directory: string;
   readonly #feed = new EventFeed<ProviderEvent>();
   readonly #helper: HelperClient;
+  readonly #ground: Ground;
   #spawnMs = 0;
 
-  constructor(options: ProcessProviderOptions, directory: string) {
+  constructor(options: ProcessProviderOptions, directory: string, ground: Ground) {
     this.name = options.name;
+    this.#ground = ground;
+    this.capabilities = {
+      survivesRestart: true,
+      memoryLimit: ground.groups.has("memory"),
+      cpuLimit: ground.groups.has("cpu"),
+      images: false,
+      gpu: false,
+      bindsTenant: false,
+      bindsJob: false,
+    };
     this.#options = options;
     this.#directory = directory;
     this.#helper = new HelperClient(directory, {
@@ -76,7 +93,8 @@ class ProcessProvider implements Provider {
 
   refusalOf({ image, resources }: WorkerClass): string | undefined {
     if (image !== "") return "a process has no image";
-    return resources.gpuCount > 0 ? "a process is given no GPU" : undefined;
+    if (resources.gpuCount > 0) return "a process is given no GPU";
+    return refusalBy(this.#ground.machine, resources);
   }
 
   resourceName(workerId: WorkerId): string {
@@ -88,7 +106,18 @@ class ProcessProvider implements Provider {
     const { workerId, otp, serverCa } = spec;
     const startedAt = performance.now();
     const { agentCommand: command, maxWorkers } = this.#options;
-    const worker = { workerId, command, env: this.#envOf(spec), otp, serverCa, maxWorkers };
+    const { groups } = this.#ground;
+    const bounds = boundsOf(spec);
+    const worker = {
+      workerId,
+      command,
+      env: this.#envOf(spec),
+      otp,
+      serverCa,
+      maxWorkers,
+      groups: groups.plan(workerId, bounds),
+      dataBytes: groups.has("memory") ? 0 : dataBytesOf(bounds),
+    };
     try {
       const uid = String(await this.#helper.ask({ op: "start", worker }));
       if (signal.aborted) await this.stopWorker(workerId, 0);
@@ -191,15 +220,18 @@ function refusal(message: string): Failure {
   };
 }
 
-function death({ exitCode, signal, output }: GoneWorker): Failure {
+function death({ exitCode, signal, memoryKills, output }: GoneWorker): Failure {
   const how = signal ?? (exitCode === undefined ? "unseen" : `exit code ${exitCode}`);
+  // One that ended with a code was not killed; then a job was.
+  const isOutOfMemory = memoryKills > 0 && exitCode === undefined;
   return {
     stage: "running",
-    cause: "worker_died",
-    blame: "node",
-    message: `the agent's process ended (${how})`,
+    ...(isOutOfMemory
+      ? { cause: "out_of_memory", blame: "user", message: "the worker was out of its memory" }
+      : { cause: "worker_died", blame: "node", message: `the agent's process ended (${how})` }),
     userCodeMayHaveRun: true,
     evidence: {
+      ...(memoryKills === 0 ? {} : { memory_kills: String(memoryKills) }),
       ...(exitCode === undefined ? {} : { exit_code: String(exitCode) }),
       ...(signal === undefined ? {} : { signal }),
       ...(output === "" ? {} : { output }),

@@ -1,3 +1,5 @@
+import type { GroupPlan } from "./control-groups.ts";
+
 /** What the provider asks of its helper: one JSON line each, answered by `Answer` with the same `id`. */
 export type Request =
   | { readonly op: "start"; readonly id: number; readonly worker: StartRequest }
@@ -24,6 +26,10 @@ export interface StartRequest {
   /** PEM; written to a file of the worker's. */
   readonly serverCa: string | undefined;
   readonly maxWorkers: number;
+  /** Where its processes are put before the agent gets its token, and so before any user code runs. */
+  readonly groups: readonly GroupPlan[];
+  /** Most data of each of its processes, where no group bounds them together; zero: no bound. */
+  readonly dataBytes: number;
 }
 
 export type Answer =
@@ -43,6 +49,8 @@ export interface GoneWorker {
   /** Undefined for one that an earlier helper started: nobody was told. */
   readonly exitCode: number | undefined;
   readonly signal: string | undefined;
+  /** How often the kernel has killed something in its groups for want of memory. */
+  readonly memoryKills: number;
   /** The end of what it wrote. */
   readonly output: string;
 }

@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { findMarked, readProcess, signalTo } from "#processes.ts";
+import { endGroups } from "./group-files.ts";
 
 const logBytes = 1024 * 1024;
 const tailBytes = 500;
@@ -22,6 +23,8 @@ export interface WorkerRecord {
   readonly marker: string;
   /** Boot id, pid and start time; undefined until the agent was started. */
   readonly uid: string | undefined;
+  /** Directories of its control groups. */
+  readonly groups: readonly string[];
 }
 
 /** The workers of one server on disk: a folder each, written before the agent is started and removed once nothing of it is left. */
@@ -42,10 +45,10 @@ export class WorkerRecords {
     return join(this.folderOf(workerId), "agent.log");
   }
 
-  create(workerId: string): WorkerRecord {
+  create(workerId: string, groups: readonly string[]): WorkerRecord {
     mkdirSync(this.folderOf(workerId), { recursive: true, mode: 0o700 });
     const marker = `HODEI_WORKER_MARKER=${randomBytes(16).toString("hex")}`;
-    const record = { workerId, marker, uid: undefined };
+    const record = { workerId, marker, uid: undefined, groups };
     this.#write(record);
     return record;
   }
@@ -59,7 +62,9 @@ export class WorkerRecords {
   find(workerId: string): WorkerRecord | undefined {
     try {
       const text = readFileSync(join(this.folderOf(workerId), "worker.json"), "utf8");
-      return JSON.parse(text) as WorkerRecord;
+      // An earlier version had no groups.
+      const record = JSON.parse(text) as Omit<WorkerRecord, "groups"> & Partial<WorkerRecord>;
+      return { ...record, groups: record.groups ?? [] };
     } catch {
       return undefined;
     }
@@ -104,8 +109,13 @@ export class WorkerRecords {
   }
 }
 
-/** Kills whatever carries the marker, until nothing does; whether that was reached. */
-export function killMarkedBy(marker: string): boolean {
+/** Kills whatever is in a worker's groups or carries its marker, until nothing does; whether that was reached. */
+export function killWorker({ marker, groups }: WorkerRecord): boolean {
+  const isEmpty = endGroups(groups);
+  return killMarkedBy(marker) && isEmpty;
+}
+
+function killMarkedBy(marker: string): boolean {
   for (let round = 0; round < killRounds; round++) {
     const pids = (findMarked([marker]).get(marker) ?? []).filter((pid) => pid !== process.pid);
     if (pids.length === 0) return true;
