@@ -1,7 +1,11 @@
 import { defineConfig } from "vitest/config";
+import { allServers, namedServers } from "./test/servers.ts";
 
-/** `unit` runs in seconds and is part of `npm run check`; `npm test` runs both. */
-const slow = ["test/e2e/**/*.test.ts", "test/**/*.slow.test.ts"];
+/** `unit` runs in seconds and is part of `npm run check`; `npm test` runs both. What needs a server, such as `*.docker.test.ts`, runs where it is named. */
+const named = namedServers(process.env);
+const ofServers = allServers().map((name) => `test/**/*.${name}.test.ts`);
+const unnamed = allServers().filter((name) => !named.has(name));
+const slow = ["test/e2e/**/*.test.ts", "test/**/*.slow.test.ts", ...ofServers];
 
 const report = process.env["HODEI_TEST_REPORT"];
 
@@ -18,7 +22,13 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: "slow", include: slow, testTimeout: 120_000, hookTimeout: 60_000 },
+        test: {
+          name: "slow",
+          include: slow,
+          exclude: unnamed.map((name) => `test/**/*.${name}.test.ts`),
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+        },
       },
     ],
   },

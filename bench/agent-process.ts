@@ -44,7 +44,8 @@ export async function startAgent(seat: Seat, options: AgentOptions): Promise<Age
     ...options.env,
   };
   const startedAt = performance.timeOrigin + performance.now();
-  const child = spawn(process.execPath, [file], {
+  // As the process provider and the image start it.
+  const child = spawn(process.execPath, ["--max-semi-space-size=1", file], {
     cwd: folder,
     env,
     stdio: ["ignore", "inherit", "inherit"],

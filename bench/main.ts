@@ -10,6 +10,7 @@ const questions = [
   "latency",
   "memory",
   "store",
+  "redis-store",
   "upload",
   "records",
   "fanout",
@@ -17,6 +18,8 @@ const questions = [
   "blocking",
   "agent",
   "renewal",
+  "kubernetes",
+  "placement",
 ] as const;
 
 const { values, positionals } = parseArgs({

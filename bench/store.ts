@@ -41,7 +41,7 @@ function newJob(classKey = "small"): NewJob {
 }
 const spec = randomBytes(200);
 
-async function startWorker(store: Store, classKey = "small"): Promise<WorkerId> {
+export async function startWorker(store: Store, classKey = "small"): Promise<WorkerId> {
   const now = Date.now();
   const id = workerIdOf(++workers);
   const otpHash = randomBytes(32);
@@ -61,7 +61,7 @@ async function startWorker(store: Store, classKey = "small"): Promise<WorkerId> 
 const attemptIds = (count: number): AttemptId[] =>
   Array.from({ length: count }, () => attemptIdOf(randomBytes(17)));
 
-async function claim(
+export async function claim(
   store: Store,
   worker: WorkerId,
   count: number,
@@ -72,12 +72,12 @@ async function claim(
   return store.claimNext(worker, wish, now);
 }
 
-const start = (store: Store, { jobId, attemptId }: Assignment) => {
+export const start = (store: Store, { jobId, attemptId }: Assignment) => {
   const now = Date.now();
   return store.startAttempts([{ jobId, attemptId, startedAt: now, deadline: now + 1000 }], now);
 };
 
-function finish(store: Store, { jobId, attemptId }: Assignment) {
+export function finish(store: Store, { jobId, attemptId }: Assignment) {
   const now = Date.now();
   const peak = { cpuSeconds: 0.1, memoryBytes: 1e6, outputBytes: 10 };
   const came = { exitCode: 0, signal: undefined, failure: undefined, peak };
@@ -88,7 +88,7 @@ function finish(store: Store, { jobId, attemptId }: Assignment) {
 }
 
 /** Jobs that go through their whole life in waves of 50, each call for itself, as the server makes them. */
-async function lives(store: Store, count: number): Promise<number> {
+export async function lives(store: Store, count: number): Promise<number> {
   const worker = await startWorker(store);
   const began = performance.now();
   for (let done = 0; done < count; done += 50) {
@@ -111,7 +111,7 @@ async function fill(store: Store, count: number, classKey = "small"): Promise<vo
 }
 
 /** Microseconds for a claim, start and finish of 50 jobs at a time, refilled so that the queue keeps its length. */
-async function claimCost(store: Store, worker: WorkerId, rounds: number): Promise<number> {
+export async function claimCost(store: Store, worker: WorkerId, rounds: number): Promise<number> {
   const costs: number[] = [];
   for (let round = 0; round < rounds; round++) {
     const began = performance.now();

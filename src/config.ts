@@ -7,13 +7,20 @@ import {
   describe,
   flag,
   json,
+  maybe,
   text,
   variableName,
   warmPool,
   whole,
 } from "./setting.ts";
-import { isTenantName, roles } from "#tenant/identity.ts";
+import { isTenantName } from "#tenant/identity.ts";
 import type { LogLevel } from "#telemetry.ts";
+import { archiveProblems, archiveShape } from "./config-archive.ts";
+import { providersShape } from "./config-providers.ts";
+import { dockerShape } from "./config-docker.ts";
+import { tlsShape } from "./config-tls.ts";
+import { isKubernetesEnabled, kubernetesShape, kubernetesWarnings } from "./config-kubernetes.ts";
+import { timesShape } from "./config-times.ts";
 
 // Every setting is here once: its name (in the environment `HODEI_` and the name in capitals, in a file as it stands), its default, its bounds, its meaning.
 // The last word of a name is its unit.
@@ -44,22 +51,7 @@ const shape = {
   ),
   reflectionEnabled: flag(true, "Whether gRPC reflection answers"),
 
-  tlsCertFile: text("", "PEM file of the server's certificate; empty: plain text"),
-  tlsKeyFile: text("", "PEM file of the server's key"),
-  tlsCaFile: text(
-    "",
-    "PEM file of the authority that agents must find behind the server; empty: the certificate itself",
-  ),
-  tlsClientCaFile: text(
-    "",
-    "PEM file of the authority of clients' certificates; empty: none are asked for",
-  ),
-  tlsClientSubjects: json(
-    z.record(z.string().min(1), z.strictObject({ tenant: tenant(), role: z.enum(roles) })),
-    {},
-    'What clients with a certificate may do, by common name: `{"ci": {"tenant": "default", "role": "submitter"}}`',
-  ),
-  allowPlaintext: flag(false, "Whether plain text is allowed on other addresses than loopback"),
+  ...tlsShape,
   adminToken: text("", "Bearer token of the first admin, at least 16 characters"),
   adminTokenFile: text("", "File with the bearer token of the first admin"),
 
@@ -80,62 +72,7 @@ const shape = {
     "How long calls may go on when the server stops",
   ),
 
-  renewIntervalMs: whole(
-    { least: 50, most: minute, standard: 5 * second },
-    "Time between two renewals of an agent",
-  ),
-  suspectAfterMs: whole(
-    { least: 100, most: hour, standard: 30 * second },
-    "Silence after which a worker is looked at",
-  ),
-  disconnectToleranceMs: whole(
-    { least: 100, most: 7 * day, standard: 10 * minute },
-    "How long an attempt may be without contact, unless its job says otherwise",
-  ),
-  disconnectGraceMs: whole(
-    { least: 0, most: hour, standard: 5 * second },
-    "What is added to the tolerance before an attempt is given up",
-  ),
-  startDeadlineMs: whole(
-    { least: 100, most: day, standard: 240 * second },
-    "How long a worker may take until it dials back",
-  ),
-  otpSlackMs: whole(
-    { least: 0, most: hour, standard: minute },
-    "How long a one-time token is good beyond the start deadline",
-  ),
-  assignDeadlineMs: whole(
-    { least: 100, most: day, standard: minute },
-    "How long an assigned attempt may take until its process runs",
-  ),
-  queueTimeoutMs: whole(
-    { least: 1, most: 365 * day, standard: day },
-    "How long a job may wait for a worker, unless it says otherwise",
-  ),
-  executionTimeoutMs: whole(
-    { least: 1, most: 365 * day, standard: hour },
-    "How long an attempt may run, unless its job says otherwise",
-  ),
-  cancelGraceMs: whole(
-    { least: 0, most: day, standard: 30 * second },
-    "Time between the polite signal and the kill, unless the job says otherwise",
-  ),
-  maxInfraRetries: whole(
-    { least: 0, most: 1_000, standard: 10 },
-    "Failures of the infrastructure that a job survives",
-  ),
-  sweepIntervalMs: whole(
-    { least: 10, most: minute, standard: second },
-    "Time between two looks at deadlines",
-  ),
-  provisionIntervalMs: whole(
-    { least: 10, most: minute, standard: second },
-    "Time between two looks at the demand for workers",
-  ),
-  reapIntervalMs: whole(
-    { least: 10, most: minute, standard: 10 * second },
-    "Time between two looks for leftovers at the providers",
-  ),
+  ...timesShape,
 
   jobTtlMs: whole(
     { least: minute, most: 3_650 * day, standard: 30 * day },
@@ -176,10 +113,16 @@ const shape = {
     "Most queued jobs of one tenant",
   ),
 
-  processEnabled: flag(true, "Whether workers may be processes on this machine"),
+  processEnabled: maybe(
+    "Whether workers may be processes on this machine; empty: where there is no other provider",
+  ),
   processMaxWorkers: whole(
     { least: 1, most: 10_000, standard: 16 },
     "Most worker processes at the same time",
+  ),
+  processControlGroups: choice(
+    { values: ["auto", "own", "off"], standard: "auto" },
+    "Below which control groups worker processes get theirs: `auto`: the root of what the server sees; `own`: also the server's own one, given to it (systemd: `Delegate=yes`)",
   ),
   workerSlots: whole(
     { least: 1, most: 1_000, standard: 1 },
@@ -197,8 +140,33 @@ const shape = {
   warmPool: json(
     warmPool,
     [],
-    'Idle workers kept ready: `[{"count": 2}]`, with `image`, `cpuMillis`, `memoryBytes`, … of their class',
+    'Idle workers kept ready: `[{"count": 2}]`, with `image`, `cpuMillis`, `memoryBytes`, … of their jobs, `tenant` whose they are, `provider` where they are, and `strict` if they are for jobs that insist on it',
   ),
+
+  strategy: text(
+    "first_available",
+    "How a provider is chosen: `first_available`, `lowest_cost`, `fastest_startup`, `most_capacity`, `healthiest`, `by_labels`, `round_robin`, `balanced`, `cost_optimized`, `performance`, `health_critical`, or one of your own",
+  ),
+  tenantStrategies: json(
+    z.record(tenant(), z.string().min(1)),
+    {},
+    'Strategies of tenants: `{"ci": "fastest_startup"}`',
+  ),
+  strategyWeights: json(
+    z.record(z.string().regex(/^[a-z][a-z0-9_]{0,62}$/), weights()),
+    {},
+    'Weighted strategies of your own: `{"mine": {"health": 0.4, "cost": 0.6, "startup": 0, "capacity": 0}}`',
+  ),
+  strategyModules: json(
+    z.record(z.string().regex(/^[a-z][a-z0-9_]{0,62}$/), z.string().min(1)),
+    {},
+    'Strategies in modules of your own, whose default export is a `Strategy`: `{"mine": "/etc/hodei/mine.js"}`',
+  ),
+
+  ...archiveShape,
+  ...providersShape,
+  ...dockerShape,
+  ...kubernetesShape,
 };
 
 const schema = z.strictObject(shape).superRefine((config, context) => {
@@ -211,11 +179,15 @@ const schema = z.strictObject(shape).superRefine((config, context) => {
       "certificate and key belong together",
     );
   }
-  if (config.tlsClientCaFile !== "" && config.tlsCertFile === "") {
+  if (config.tlsClientCaFile !== "" && config.tlsCertFile === "" && !config.tlsAuto) {
     refuse("tlsClientCaFile", "needs a certificate of the server");
   }
   if (config.adminToken !== "" && config.adminToken.length < 16) {
     refuse("adminToken", "has to have at least 16 characters");
+  }
+  if (!/^[\x21-\x7e]*$/.test(config.adminToken)) {
+    // Nobody could send it in a header.
+    refuse("adminToken", "has to be of visible ASCII characters, without spaces");
   }
   if (config.adminToken !== "" && config.adminTokenFile !== "") {
     refuse("adminTokenFile", "cannot be given together with the token itself");
@@ -224,6 +196,16 @@ const schema = z.strictObject(shape).superRefine((config, context) => {
     // The key of a job that is deleted would make a second one.
     refuse("jobTtlMs", "has to be at least HODEI_IDEMPOTENCY_TTL_MS");
   }
+  const isBound = isKubernetesEnabled(config) && config.k8sEnableDynamicNamespaces;
+  for (const [at, { tenant, provider }] of config.warmPool.entries()) {
+    if (tenant !== "" && !isTenantName(tenant)) {
+      refuse("warmPool", `${tenant} is not the name of a tenant at ${at}`);
+    }
+    if (isBound && tenant === "" && ["", "kubernetes"].includes(provider)) {
+      refuse("warmPool", `needs a tenant, as tenants have namespaces of their own, at ${at}`);
+    }
+  }
+  for (const [path, message] of archiveProblems(config)) refuse(path, message);
   if (config.suspectAfterMs < 2 * config.renewIntervalMs) {
     refuse("suspectAfterMs", "has to be at least twice the interval of renewals");
   }
@@ -234,14 +216,17 @@ export type Config = DeepReadonly<z.output<typeof schema>>;
 /** Older or common names. */
 const aliases: Readonly<Record<string, (value: string) => readonly [keyof typeof shape, string]>> =
   {
+    DOCKER_CERT_PATH: (path) => ["dockerCertDirectory", path],
+    DOCKER_HOST: (host) => ["dockerHost", host],
     GRPC_PORT: (port) => ["listenAddress", `127.0.0.1:${port}`],
     HODEI_GRPC_PORT: (port) => ["listenAddress", `127.0.0.1:${port}`],
+    KUBECONFIG: (files) => ["k8sKubeconfigFallback", files],
     SERVER_LOG_TTL_HOURS: (hours) => ["logTtlMs", String(Number(hours) * hour)],
   };
 
 /** Variables of the agent, the command line and the tests, which are no settings of the server. */
 const others =
-  /^HODEI_(WORKER_ID|OTP_(FILE|TOKEN|FD)|CA_CERT_PATH|CLIENT_(CERT|KEY)_PATH|SERVER|TOKEN|TOKEN_FILE|CONFIG_FILE|OUTPUT|TEST\w*|K8S_TEST|REDIS_URL|SPOOL\w*|AGENT_\w*|CI_\w*)$/;
+  /^HODEI_(WORKER_ID|OTP_(FILE|TOKEN|FD)|ATTESTATION_FILE|CA_CERT(_PATH)?|CLIENT_(CERT|KEY)_PATH|SERVER|TOKEN|TOKEN_FILE|CONFIG_FILE|OUTPUT|TEST\w*|K8S_TEST|REDIS_URL|SPOOL\w*|AGENT_\w*|CI_\w*)$/;
 
 export interface ParsedConfig {
   readonly config: Config;
@@ -275,6 +260,7 @@ export function parseConfig(
   if (!parsed.success) {
     throw new HodeiError("invalid_argument", parsed.error.issues.map(describe).join("\n"));
   }
+  warnings.push(...kubernetesWarnings(parsed.data));
   return { config: deepFreeze(parsed.data), warnings };
 }
 
@@ -304,6 +290,18 @@ function readFile(fileText: string): Record<string, unknown> {
   } catch (cause) {
     throw new HodeiError("invalid_argument", "HODEI_CONFIG_FILE: not a JSON object", { cause });
   }
+}
+
+/** Shares that add up to one. */
+function weights() {
+  const share = z.number().min(0).max(1);
+  return z
+    .strictObject({ health: share, cost: share, startup: share, capacity: share })
+    .refine(
+      ({ health, cost, startup, capacity }) =>
+        Math.abs(health + cost + startup + capacity - 1) <= 0.001,
+      "has to add up to 1",
+    );
 }
 
 function tenant() {

@@ -4,7 +4,15 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { enableCompileCache } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Host, LocalServer } from "#cli/host.ts";
+import type {
+  Diagnosis,
+  Host,
+  LocalServer,
+  Manifests,
+  ManifestWish,
+  Restored,
+  StoreCopy,
+} from "#cli/host.ts";
 
 enableCompileCache();
 // Deprecations inside of libraries are nothing that a user could act on.
@@ -29,6 +37,10 @@ const code = await runCli({
   startLocalServer,
   serve,
   runAgent,
+  readManifests,
+  diagnose,
+  restore,
+  copyStore,
 } satisfies Host);
 process.exit(code);
 
@@ -186,4 +198,31 @@ async function endWorkers(address: string): Promise<void> {
 async function runAgent(): Promise<number> {
   const { agentMain } = await import("#agent/main.ts");
   return await agentMain(process.env);
+}
+
+async function readManifests(wish: ManifestWish): Promise<Manifests> {
+  const { manifestsOf } = await import("./server-manifests.ts");
+  return manifestsOf(process.env, wish);
+}
+
+async function diagnose(): Promise<Diagnosis> {
+  const { diagnoseServer } = await import("./server-doctor.ts");
+  return await diagnoseServer({ env: process.env, readFile: readConfigFile });
+}
+
+async function restore(from: string): Promise<Restored> {
+  const [{ parseConfig }, { restoreBackup }, { resolve }] = await Promise.all([
+    import("#config.ts"),
+    import("./server-backup.ts"),
+    import("node:path"),
+  ]);
+  const { config } = parseConfig(process.env, await readConfigFile());
+  const directory = resolve(config.dataDirectory);
+  const { files, createdAt } = await restoreBackup(from, directory);
+  return { directory, files: files.length, createdAt };
+}
+
+async function copyStore(places: StoreCopy): Promise<Readonly<Record<string, number>>> {
+  const { copyStores } = await import("./server-copy.ts");
+  return { ...(await copyStores(places)) };
 }

@@ -5,7 +5,9 @@ import { AgentAuth } from "#api/agent-service-auth.ts";
 import { createAudit } from "#api/audit.ts";
 import { type Caller, createAuthenticator } from "#api/authenticate.ts";
 import { type Api, serveApi } from "#api/serve-api.ts";
+import { createRefusals } from "#api/refusals.ts";
 import { createStandardServices, type StandardServices } from "#api/standard-services.ts";
+import type { WriteBackup } from "#api/admin-service.ts";
 import type { Config } from "#config.ts";
 import { HodeiError } from "#error.ts";
 import type { Job } from "#job/job.ts";
@@ -14,8 +16,11 @@ import type { Metrics } from "#metrics.ts";
 import type { BindAddress, TlsFiles } from "#rpc/listen.ts";
 import { decodeSpec } from "#rpc/spec.ts";
 import type { Scheduler } from "#scheduler/scheduler.ts";
+import type { Strategies } from "#scheduler/strategies.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
+import { agentHooks } from "./server-agents.ts";
+import type { Registry } from "./server-registry.ts";
 import { jobDefaults } from "./server-settings.ts";
 
 /** Where a server is in its life. */
@@ -34,9 +39,13 @@ export interface Ground {
   readonly store: Store;
   readonly logs: LogStore;
   readonly scheduler: Scheduler;
+  readonly registry: Registry;
+  readonly strategies: Strategies;
   readonly address: BindAddress;
   readonly tls: TlsFiles | undefined;
   readonly adminTokenHash: Uint8Array | undefined;
+  /** Undefined where the state is not on this machine. */
+  readonly backup: WriteBackup | undefined;
 }
 
 /** Wires the services and opens their listeners. */
@@ -51,7 +60,9 @@ export async function openApi(
     auditTtlMs: config.auditTtlMs,
     now,
     onRefused: () => metrics.otpRefused(),
+    ...agentHooks({ ...ground, providers: () => ground.registry.opened() }),
   });
+  const audit = createAudit({ store, log, ttlMs: config.auditTtlMs, now });
   const authenticator = await createAuthenticator({
     store,
     adminTokenHash: ground.adminTokenHash,
@@ -59,6 +70,8 @@ export async function openApi(
     admitAgent: async (incoming) => auth.admit(incoming),
     now,
     onRefused: (kind) => metrics.credentialRefused(kind),
+    onAccepted: (kind) => metrics.credentialAccepted(kind),
+    onForbidden: createRefusals({ audit, log, now }),
   });
   const agents = agentService<Caller>({
     attempts: scheduler.attempts,
@@ -82,7 +95,7 @@ export async function openApi(
   const api = await serveApi({
     ...ground,
     ...config,
-    audit: createAudit({ store, log, ttlMs: config.auditTtlMs, now }),
+    audit,
     authenticator,
     standard,
     agents,
@@ -93,7 +106,9 @@ export async function openApi(
       if (state.phase !== "stopping") return;
       throw new HodeiError("unavailable", "the server is stopping and takes no new jobs");
     },
+    strategyNames: ground.strategies.names,
     onSubmitted: (count) => metrics.jobsSubmitted(count),
+    onCallBegin: (method) => metrics.callBegan(method),
     onCallEnd: (method, status, seconds) => metrics.callEnded(method, status, seconds),
     agentAddress,
     drainMs: config.drainTimeoutMs,
@@ -101,7 +116,7 @@ export async function openApi(
   return { api, standard };
 }
 
-const services = ["job", "log", "worker", "provider", "token", "audit", "agent"] as const;
+const services = ["job", "log", "worker", "provider", "token", "audit", "admin", "agent"] as const;
 
 function serviceName(name: (typeof services)[number]): string {
   if (name === "log") return "hodei.v1.LogStreamService";

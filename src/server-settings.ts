@@ -1,5 +1,5 @@
 import type { Config } from "#config.ts";
-import { classKeyOf } from "#worker/class.ts";
+import { classKeyOf, classOf, noPreference } from "#worker/class.ts";
 import { defaultLimits, type SchedulerLimits, type WorkerReuse } from "#scheduler/start-options.ts";
 import type { WarmWish } from "#scheduler/place.ts";
 import type { SpecDefaults } from "#rpc/spec.ts";
@@ -38,17 +38,18 @@ export function workerReuse(config: Config): WorkerReuse {
 }
 
 export function warmWishes(config: Config): WarmWish[] {
-  return config.warmPool.map(({ count, image, provider, ...resources }) => ({
-    classKey: classKeyOf({
-      image,
-      resources,
-      // The class of jobs that name no provider.
-      preferredProvider: "",
-      isProviderStrict: false,
-    }),
-    provider: provider === "" ? undefined : provider,
-    count,
-  }));
+  const { executionTimeoutMs } = config;
+  return config.warmPool.map(({ count, image, provider, tenant, strict, ...resources }) => {
+    // Of jobs that say no time of their own, and insist on the provider or name none.
+    const preference = strict ? { ...noPreference, name: provider, isStrict: true } : undefined;
+    return {
+      classKey: classKeyOf(classOf({ image, resources, provider: preference, executionTimeoutMs })),
+      // A class that insists on a provider may call it by any of its names.
+      provider: strict || provider === "" ? undefined : provider,
+      tenant: tenant === "" ? undefined : tenant,
+      count,
+    };
+  });
 }
 
 /** What a job spec means where it is silent. */

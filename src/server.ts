@@ -1,26 +1,29 @@
-import { X509Certificate } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { createSecureContext } from "node:tls";
-import { fileURLToPath } from "node:url";
+import type { WriteBackup } from "#api/admin-service.ts";
 import { listenHttp } from "#api/http.ts";
 import type { Config } from "#config.ts";
 import { HodeiError } from "#error.ts";
-import { openFileLogStore } from "#logstore/files/open.ts";
 import type { LogStore } from "#logstore/logstore.ts";
 import { createMetrics, type Metrics } from "#metrics.ts";
-import { openProcessProvider } from "#provider/process/process-provider.ts";
-import type { Provider } from "#provider/provider.ts";
-import { type BindAddress, hostPort, resolveAddress, type TlsFiles } from "#rpc/listen.ts";
+import { type BindAddress, hostPort, resolveAddress } from "#rpc/listen.ts";
 import { decodeSpec } from "#rpc/spec.ts";
 import { startScheduler } from "#scheduler/start.ts";
+import type { Strategies } from "#scheduler/strategies.ts";
 import type { SchedulerOptions } from "#scheduler/start-options.ts";
 import { openSqliteStore } from "#store/sqlite/open.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
 import { hashSecret } from "#worker/secret.ts";
-import { countEnds } from "./server-counts.ts";
+import { createBackups, refuseUnfinished } from "./server-backup.ts";
+import { countLogs, countStore } from "./server-counts.ts";
+import { showState } from "./server-gauges.ts";
 import { type Ground, openApi, type ServerState } from "./server-api.ts";
+import { openLogs } from "./server-logs.ts";
+import { openRegistry } from "./server-records.ts";
+import type { Registry } from "./server-registry.ts";
+import { openStrategies } from "./server-strategies.ts";
+import { openTls, readNamed, refusePlainText, type ServerTls } from "./server-tls.ts";
 import { schedulerLimits, warmWishes, workerReuse } from "./server-settings.ts";
 
 /** A running server. Disposing stops it in order: no new jobs, no new decisions, calls drained, then everything closed. */
@@ -52,38 +55,36 @@ export async function startServer(
     broken.resolve(error);
   };
   const address = await resolveAddress(config.listenAddress);
-  const tls = tlsOf(config, address);
+  refusePlainText(config, address);
   const adminTokenHash = await readAdminToken(config);
   const metrics = createMetrics();
-  const directory = resolve(config.dataDirectory);
-  await mkdir(directory, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
-    const text = `HODEI_DATA_DIRECTORY: cannot make the folder ${directory}`;
-    throw new HodeiError("invalid_argument", text, { cause });
-  });
-
-  const { store, logs } = await openStores(config, parts, { directory, metrics, log, onBroken });
-  const providers: Provider[] = [];
-  if (config.processEnabled) {
-    providers.push(parts.use(await openProcesses(config, { env, directory, log })));
-  }
-  const given = { store, logs, providers, metrics, log };
-  const options = await schedulerOptions(config, {
+  const directory = await makeDirectory(config);
+  const opening = { directory, metrics, log, onBroken };
+  const { store, logs, backup } = await openStores(config, parts, opening);
+  const tls = await openTls(config, address, { directory, log });
+  parts.use(tls.keep(store));
+  const registry = parts.use(await openRegistry({ config, store, env, directory, log, metrics }));
+  const strategies = await openStrategies(config);
+  const given = { store, logs, registry, strategies, metrics, log };
+  const options = schedulerOptions(config, {
     ...given,
+    tls,
     dial: () => dialAddress(config, state, address),
   });
   const scheduler = parts.use(await startScheduler(options));
+  registry.attach(scheduler);
   const ground = {
+    ...given,
     config,
-    log,
-    metrics,
     state,
-    store,
-    logs,
     scheduler,
     address,
-    tls,
+    tls: tls.files,
     adminTokenHash,
+    backup,
   };
+  const isReady = (): boolean => state.phase === "ready" && !state.isBroken;
+  showState({ ...ground, directory, isReady });
   const httpAddress = await openHttp(ground, parts);
   const { api, standard } = await openApi(ground);
   parts.use(api);
@@ -95,7 +96,8 @@ export async function startServer(
   });
   state.phase = "ready";
   standard.setServing(true);
-  log.info({ address: api.address, httpAddress, directory }, "server ready");
+  const { caFile } = tls;
+  log.info({ address: api.address, httpAddress, directory, caFile }, "server ready");
   const owned = parts.move();
   return {
     address: api.address,
@@ -108,25 +110,40 @@ export async function startServer(
   };
 }
 
-async function schedulerOptions(
+async function makeDirectory(config: Config): Promise<string> {
+  const directory = resolve(config.dataDirectory);
+  await mkdir(directory, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+    const text = `HODEI_DATA_DIRECTORY: cannot make the folder ${directory}`;
+    throw new HodeiError("invalid_argument", text, { cause });
+  });
+  await refuseUnfinished(directory);
+  return directory;
+}
+
+function schedulerOptions(
   config: Config,
   given: {
     readonly store: Store;
     readonly logs: LogStore;
-    readonly providers: readonly Provider[];
+    readonly registry: Registry;
+    readonly strategies: Strategies;
     readonly metrics: Metrics;
     readonly log: Logger;
+    readonly tls: ServerTls;
     readonly dial: () => string;
   },
-): Promise<SchedulerOptions> {
-  const { store, logs, providers, metrics, log, dial } = given;
+): SchedulerOptions {
+  const { store, logs, registry, strategies, metrics, log, tls, dial } = given;
   return {
     store,
     logStore: logs,
-    providers,
+    providers: registry.providers,
+    settings: registry.settings,
+    onProviderEvent: (change) => registry.note(change),
+    strategies,
     readSpec: decodeSpec,
     serverAddress: dial,
-    ...(await serverCa(config)),
+    ...(tls.ca === undefined ? {} : { serverCa: tls.ca }),
     log,
     metrics,
     limits: schedulerLimits(config),
@@ -147,8 +164,12 @@ async function openStores(
   config: Config,
   parts: AsyncDisposableStack,
   { directory, metrics, log, onBroken }: Opening,
-): Promise<{ readonly store: Store; readonly logs: LogStore }> {
-  const store = countEnds(
+): Promise<{
+  readonly store: Store;
+  readonly logs: LogStore;
+  readonly backup: WriteBackup | undefined;
+}> {
+  const store = countStore(
     parts.use(
       await openSqliteStore({
         path: join(directory, "hodei.db"),
@@ -158,32 +179,9 @@ async function openStores(
     ),
     metrics,
   );
-  const logs = parts.use(
-    await openFileLogStore({
-      directory: join(directory, "logs"),
-      quotaBytesPerAttempt: config.logQuotaBytes,
-      log,
-      onBroken,
-    }),
-  );
-  return { store, logs };
-}
-
-/** Plain text and anonymous access depend on the address that is bound, never on the peer's. */
-function tlsOf(config: Config, address: BindAddress): TlsFiles | undefined {
-  if (config.tlsCertFile !== "") {
-    return {
-      certFile: config.tlsCertFile,
-      keyFile: config.tlsKeyFile,
-      clientCaFile: config.tlsClientCaFile === "" ? undefined : config.tlsClientCaFile,
-    };
-  }
-  if (address.isLoopback || config.allowPlaintext) return undefined;
-  throw new HodeiError(
-    "invalid_argument",
-    `HODEI_LISTEN_ADDRESS: plain text on ${address.host}, which is not loopback`,
-    { hint: "give HODEI_TLS_CERT_FILE and HODEI_TLS_KEY_FILE, or set HODEI_ALLOW_PLAINTEXT=1" },
-  );
+  const logs = parts.use(await openLogs(config, { directory, log, onBroken }));
+  const backup = createBackups({ directory, logs });
+  return { store, logs: countLogs(logs, metrics), backup };
 }
 
 async function readAdminToken(config: Config): Promise<Uint8Array | undefined> {
@@ -193,65 +191,6 @@ async function readAdminToken(config: Config): Promise<Uint8Array | undefined> {
   if (token.length >= 16) return hashSecret(token);
   throw new HodeiError("invalid_argument", "HODEI_ADMIN_TOKEN_FILE: holds less than 16 characters");
 }
-
-async function serverCa(config: Config): Promise<{ readonly serverCa?: string }> {
-  if (config.tlsCertFile === "") return {};
-  const key = await readNamed("HODEI_TLS_KEY_FILE", config.tlsKeyFile);
-  if (config.tlsClientCaFile !== "") {
-    await readCertificate("HODEI_TLS_CLIENT_CA_FILE", config.tlsClientCaFile);
-  }
-  const cert = await readCertificate("HODEI_TLS_CERT_FILE", config.tlsCertFile);
-  try {
-    createSecureContext({ cert, key });
-  } catch (cause) {
-    const text = `HODEI_TLS_KEY_FILE: ${config.tlsKeyFile} is not the key of ${config.tlsCertFile}`;
-    throw new HodeiError("invalid_argument", text, { cause });
-  }
-  if (config.tlsCaFile === "") return { serverCa: cert };
-  return { serverCa: await readCertificate("HODEI_TLS_CA_FILE", config.tlsCaFile) };
-}
-
-/** A listener with a file that is none would start, and then drop every connection. */
-async function readCertificate(variable: string, file: string): Promise<string> {
-  const text = await readNamed(variable, file);
-  try {
-    void new X509Certificate(text).subject;
-    return text;
-  } catch (cause) {
-    throw new HodeiError("invalid_argument", `${variable}: ${file} holds no certificate`, {
-      cause,
-    });
-  }
-}
-
-async function readNamed(variable: string, file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (cause) {
-    throw new HodeiError("invalid_argument", `${variable}: cannot read ${file}`, { cause });
-  }
-}
-
-async function openProcesses(
-  config: Config,
-  { directory, log, env }: { readonly directory: string; readonly log: Logger } & ServerOptions,
-): Promise<Provider> {
-  // From source the agent is a file of ours, from a package a bundle of its own.
-  const isSource = import.meta.url.endsWith(".ts");
-  const agent = new URL(isSource ? "./agent/main.ts" : "./agent.js", import.meta.url);
-  return openProcessProvider({
-    name: "process",
-    directory: join(directory, "processes"),
-    instanceId: "server",
-    maxWorkers: config.processMaxWorkers,
-    // A small young generation keeps the agent small, and forking it cheap.
-    agentCommand: [process.execPath, "--max-semi-space-size=1", fileURLToPath(agent)],
-    env: { PATH: plainPath, HODEI_LOG_LEVEL: config.logLevel, ...env },
-    log,
-  });
-}
-
-const plainPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** What agents dial. A wildcard is no address to dial; workers on this machine reach it over loopback. */
 function dialAddress(config: Config, state: ServerState, address: BindAddress): string {
@@ -264,16 +203,6 @@ function dialAddress(config: Config, state: ServerState, address: BindAddress): 
 
 async function openHttp(ground: Ground, parts: AsyncDisposableStack): Promise<string | undefined> {
   const { config, log, metrics, state, logs } = ground;
-  metrics.observe({
-    name: "hodei_logs_open",
-    help: "Logs that have not ended.",
-    read: () => logs.stats().openLogs,
-  });
-  metrics.observe({
-    name: "hodei_log_stored_bytes",
-    help: "Bytes of logs on disk.",
-    read: () => logs.stats().storedBytes,
-  });
   if (config.httpAddress === "") return undefined;
   const problem = (): string | undefined => {
     if (state.isBroken) return "the store has to be opened again";

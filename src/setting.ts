@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { z } from "zod";
 
 // The kinds of settings: each takes the text of a variable or the value of a file, and says in one line what is wrong with it.
@@ -44,6 +45,25 @@ export function flag(standard: boolean, description: string) {
     .describe(description);
 }
 
+/** A switch whose default depends on others. */
+export function maybe(description: string) {
+  const values: Readonly<Record<string, boolean | "">> = {
+    "1": true,
+    true: true,
+    "0": false,
+    false: false,
+    "": "",
+  };
+  return z
+    .preprocess(
+      (value) =>
+        typeof value === "string" ? (values[value.trim().toLowerCase()] ?? value) : value,
+      z.union([z.literal(""), z.boolean()], { error: "has to be 1, 0, true or false" }),
+    )
+    .default("")
+    .describe(description);
+}
+
 export function choice<Value extends string>(
   { values, standard }: { readonly values: readonly Value[]; readonly standard: Value },
   description: string,
@@ -75,6 +95,32 @@ export function json<Schema extends z.ZodType>(
     .describe(description);
 }
 
+/** A JSON list, or texts between commas. */
+export function list<Item>(item: z.ZodType<Item>, description: string) {
+  return z
+    .preprocess((value, context) => {
+      if (typeof value !== "string") return value;
+      if (!value.trimStart().startsWith("[")) {
+        const items = value.split(",").map((text) => text.trim());
+        return items.filter((text) => text !== "");
+      }
+      try {
+        return JSON.parse(value) as unknown;
+      } catch {
+        context.addIssue({ code: "custom", message: "is not JSON" });
+        return z.NEVER;
+      }
+    }, z.array(item).max(100))
+    .default([])
+    .describe(description);
+}
+
+/** Whether a certificate can be made out for it. */
+export function isHostName(text: string): boolean {
+  const label = "[A-Za-z0-9](?:[-A-Za-z0-9]{0,61}[A-Za-z0-9])?";
+  return isIP(text) !== 0 || new RegExp(`^${label}(?:\\.${label}){0,30}$`).test(text);
+}
+
 export type DeepReadonly<Value> = Value extends readonly (infer Item)[]
   ? readonly DeepReadonly<Item>[]
   : Value extends object
@@ -90,16 +136,23 @@ export function deepFreeze<Value>(value: Value): DeepReadonly<Value> {
 /** Idle workers of some classes. */
 export const warmPool = z
   .array(
-    z.strictObject({
-      count: z.int().min(0).max(1_000),
-      image: z.string().default(""),
-      cpuMillis: z.int().min(0).default(0),
-      memoryBytes: z.int().min(0).default(0),
-      diskBytes: z.int().min(0).default(0),
-      gpuCount: z.int().min(0).default(0),
-      gpuType: z.string().default(""),
-      provider: z.string().default(""),
-    }),
+    z
+      .strictObject({
+        count: z.int().min(0).max(1_000),
+        image: z.string().default(""),
+        cpuMillis: z.int().min(0).default(0),
+        memoryBytes: z.int().min(0).default(0),
+        diskBytes: z.int().min(0).default(0),
+        gpuCount: z.int().min(0).default(0),
+        gpuType: z.string().default(""),
+        provider: z.string().default(""),
+        tenant: z.string().default(""),
+        strict: z.boolean().default(false),
+      })
+      .refine(({ strict, provider }) => !strict || provider !== "", {
+        error: "needs a provider to insist on",
+        path: ["strict"],
+      }),
   )
   .max(100);
 

@@ -25,6 +25,8 @@ test.for([
   ["HODEI_TENANT_WEIGHTS", '{"A B": 1}'],
   ["HODEI_WARM_POOL", '[{"count": -1}]'],
   ["HODEI_WARM_POOL", '[{"count": 1, "typo": 1}]'],
+  ["HODEI_WARM_POOL", '[{"count": 1, "strict": true}]'],
+  ["HODEI_WARM_POOL", '[{"count": 1, "tenant": "A B"}]'],
   ["HODEI_TLS_CLIENT_SUBJECTS", '{"a": {"tenant": "t", "role": "king"}}'],
   ["HODEI_TLS_KEY_FILE", "/key.pem"],
   ["HODEI_ADMIN_TOKEN", "short"],
@@ -32,6 +34,14 @@ test.for([
 ] as const)("%s=%j is refused by one line that begins with its name", ([name, value]) => {
   const line = name === "HODEI_TLS_KEY_FILE" ? "HODEI_TLS_CERT_FILE" : name;
   expect(() => parseConfig({ [name]: value })).toThrow(new RegExp(`^${line}: [^\\n]+$`));
+});
+
+test("where tenants have namespaces of their own, a warm worker of nobody is refused", () => {
+  const given = { HODEI_K8S_ENABLED: "1", HODEI_K8S_ENABLE_DYNAMIC_NAMESPACES: "1" };
+  const parse = (pool: object) => parseConfig({ ...given, HODEI_WARM_POOL: JSON.stringify([pool]) });
+  expect(() => parse({ count: 1 })).toThrow(/^HODEI_WARM_POOL: needs a tenant/);
+  expect(parse({ count: 1, tenant: "acme" }).warnings).toEqual([]);
+  expect(parse({ count: 1, provider: "process" }).warnings).toEqual([]);
 });
 
 test("the environment wins over the file", () => {

@@ -1,7 +1,8 @@
+import { KubeConfig, VersionApi } from "@kubernetes/client-node";
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { request } from "node:http";
-import { connect } from "node:net";
+import { join } from "node:path";
 import { promisify } from "node:util";
 
 /** Every server that some tests need, and how to tell that it is there. */
@@ -37,25 +38,24 @@ export async function setup(): Promise<void> {
   if (rest.length > 0) console.log(`not run: ${rest.join(", ")} (name them in HODEI_TEST)`);
 }
 
-function allServers(): string[] {
+export function allServers(): string[] {
   return Object.keys(probes);
 }
 
+/** Tests start servers of their own; a program is all that they need. */
 async function probeRedis(): Promise<void> {
-  const { hostname, port } = new URL(process.env["HODEI_REDIS_URL"] ?? "redis://127.0.0.1:6379");
-  const socket = connect({ host: hostname, port: Number(port || 6379), timeout: 3_000 });
-  socket.once("timeout", () => socket.destroy(new Error("no answer")));
-  try {
-    await once(socket, "connect");
-    socket.write("PING\r\n");
-    const [answer] = (await once(socket, "data")) as [Buffer];
-    if (!/^[+-]/.test(answer.toString())) throw new Error("this is not a Redis server");
-  } finally {
-    socket.destroy();
-  }
+  const { stdout } = await promisify(execFile)("redis-server", ["--version"]);
+  if (!stdout.includes("v=")) throw new Error("this is not a Redis server");
 }
 
+/** Where none answers and none was named, one is started, and stays. */
 async function probeDocker(): Promise<void> {
+  const script = join(import.meta.dirname, "../scripts/docker-base.sh");
+  if (process.env["DOCKER_HOST"] === undefined) await promisify(execFile)(script);
+  await pingDocker();
+}
+
+async function pingDocker(): Promise<void> {
   const host = process.env["DOCKER_HOST"] ?? "unix:///var/run/docker.sock";
   const target = host.startsWith("unix://")
     ? { socketPath: host.slice("unix://".length), path: "/_ping" }
@@ -72,6 +72,10 @@ function hostAndPort(url: string): { host: string; port: string } {
   return { host: hostname, port };
 }
 
+/** With the kubeconfig that kubectl would use. */
 async function probeKubernetes(): Promise<void> {
-  await promisify(execFile)("kubectl", ["--request-timeout=5s", "get", "--raw", "/readyz"]);
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  const { gitVersion } = await config.makeApiClient(VersionApi).getCode();
+  if (!gitVersion) throw new Error("this is not a Kubernetes API server");
 }

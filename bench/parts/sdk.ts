@@ -1,4 +1,5 @@
 import { credentials } from "@grpc/grpc-js";
+import { readFileSync } from "node:fs";
 import { HodeiClient } from "#client/client.ts";
 import { channelOptions } from "#rpc/channel.ts";
 import { LogStreamServiceClient, type StreamLogsResponse } from "#rpc/gen/hodei/v1/log_service.ts";
@@ -14,19 +15,25 @@ export const calls = {
   followed: () => bytes,
   followedAtLeast,
   idle,
+  firstByteMs,
+  readyWorkers,
   stop: () => clients.forEach((client) => client.close()),
 };
 
 interface At {
   readonly address: string;
+  readonly token?: string;
+  /** File with the authority of a server that speaks TLS. */
+  readonly caFile?: string;
 }
 
 const clients = new Map<string, HodeiClient>();
 
-function clientOf({ address }: At): HodeiClient {
+function clientOf({ address, token, caFile }: At): HodeiClient {
   const known = clients.get(address);
   if (known !== undefined) return known;
-  const made = new HodeiClient({ address });
+  const ca = caFile === undefined ? undefined : readFileSync(caFile);
+  const made = new HodeiClient({ address, token, ca });
   clients.set(address, made);
   return made;
 }
@@ -88,6 +95,32 @@ async function paced(
       env: { AT: String(performance.timeOrigin + performance.now()), PAYLOAD: padding },
     }),
   );
+}
+
+/** From a job's submit to the first byte of its log; resolves once the job has ended. */
+async function firstByteMs(load: At & { readonly command: readonly string[] }): Promise<number> {
+  const client = clientOf(load);
+  const startedAt = performance.now();
+  const { id } = await client.submit({ command: load.command });
+  let elapsedMs = NaN;
+  for await (const _record of client.logs(id, { follow: true })) {
+    elapsedMs = performance.now() - startedAt;
+    break;
+  }
+  const { state } = await client.wait(id);
+  if (state !== "succeeded") throw new Error(`job ${id} is ${state}`);
+  return elapsedMs;
+}
+
+/** Waits until so many workers wait for a job, and none is left of earlier ones. */
+async function readyWorkers(at: At & { readonly count: number }): Promise<void> {
+  const client = clientOf(at);
+  for (;;) {
+    const states: string[] = [];
+    for await (const worker of client.workers.list()) states.push(worker.state);
+    if (states.length === at.count && states.every((state) => state === "ready")) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 let bytes = 0;

@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
 import { HodeiError, invalid } from "#error.ts";
+import { tenantLabel } from "#job/label.ts";
 import type { Call } from "#rpc/edge.ts";
 import { JobSpec as WireSpec } from "#rpc/gen/hodei/v1/job.ts";
 import type { SubmitJobRequest } from "#rpc/gen/hodei/v1/job_service.ts";
@@ -12,6 +13,8 @@ import { checkSpec, checkTenant, checkText, specLimits } from "./validate.ts";
 export interface AdmissionOptions {
   readonly defaults: SpecDefaults;
   readonly maxQueuedJobsPerTenant: number;
+  /** What jobs may name. */
+  readonly strategyNames: readonly string[];
   readonly idempotencyTtlMs: number;
 }
 
@@ -22,9 +25,10 @@ export function admitJob(
   options: AdmissionOptions & { readonly now: number },
 ): NewJob {
   const { caller } = call;
-  const tenant = tenantFor(caller, request.tenant);
   if (request.spec === undefined) throw invalid("spec", "is missing");
+  const tenant = tenantOf(caller, request.tenant, request.spec.labels[tenantLabel]);
   checkSpec(request.spec);
+  checkStrategy(request.spec.provider?.strategy ?? "", options.strategyNames);
   checkText("idempotency_key", request.idempotencyKey, specLimits.idempotencyKeyCharacters);
   const spec = specFromWire(request.spec, options.defaults);
   const bytes = encode(specToWire(spec));
@@ -54,6 +58,11 @@ export function admitJob(
   };
 }
 
+function checkStrategy(name: string, known: readonly string[]): void {
+  if (name === "" || known.includes(name)) return;
+  throw invalid("spec.provider.strategy", `has to be one of ${known.join(", ")}`);
+}
+
 /** The tenant that a call is for: the caller's own, or the one that an admin names (DESIGN G16). */
 export function tenantFor(caller: Caller, named: string): string {
   if (named === "" || named === caller.tenant) return caller.tenant;
@@ -62,6 +71,13 @@ export function tenantFor(caller: Caller, named: string): string {
   }
   checkTenant("tenant", named);
   return named;
+}
+
+/** A label may say the same as the field, and for an admin stand in its place; it decides nothing for anybody else. */
+function tenantOf(caller: Caller, named: string, label: string | undefined): string {
+  const tenant = tenantFor(caller, named === "" ? (label ?? "") : named);
+  if (label === undefined || label === tenant) return tenant;
+  throw invalid("spec.labels", `"${tenantLabel}" does not name the tenant of the job, ${tenant}`);
 }
 
 /** The same bytes for specs that say the same, whatever the order of their maps. */

@@ -6,7 +6,7 @@ import type {
   Hello,
   Renewal,
 } from "#rpc/gen/hodei/v1/agent_service.ts";
-import { durationOf } from "#rpc/time.ts";
+import { durationOf, msOf } from "#rpc/time.ts";
 import type { Write } from "#rpc/write.ts";
 import type {
   Connection,
@@ -165,6 +165,11 @@ class Control {
           const result = resultFromWire(event.value, now);
           if (result === undefined) this.#acknowledge(event.value.attemptId, true);
           else results.push(result);
+          break;
+        }
+        case "draining": {
+          const { reason, grace } = event.value;
+          connection.draining({ reason: reason.slice(0, 1_024), graceMs: msOf(grace) ?? 0 });
           break;
         }
         case "goodbye":

@@ -4,10 +4,16 @@ import type { AccessStore } from "#store/store.ts";
 import { hasRole, type Identity, type Role, type Token } from "#tenant/identity.ts";
 import { hashSecret, isSameHash } from "#worker/secret.ts";
 import { policies } from "./policy.ts";
+import { TokenStreams } from "./token-streams.ts";
 
 /** Who stands behind a call. An agent's subject is its worker's id. */
-export type Caller = Identity & { readonly kind: "client" | "agent" | "anybody" };
+export type Caller = Identity & {
+  readonly kind: "client" | "agent" | "anybody";
+  /** The token that a client came with, unless it is the first admin's. */
+  readonly token?: Pick<Token, "id" | "expiresAt">;
+};
 
+export type AcceptedCredential = "none" | "token" | "certificate" | "session";
 export type RefusedCredential = "none" | "token" | "certificate" | "role" | "session";
 
 export interface AuthenticatorOptions {
@@ -22,7 +28,12 @@ export interface AuthenticatorOptions {
   readonly now: () => number;
   /** A credential was refused: for the metrics. */
   readonly onRefused: (kind: RefusedCredential) => void;
+  readonly onAccepted?: (kind: AcceptedCredential) => void;
+  /** Somebody known asked for a change without having the right to: for the audit. */
+  readonly onForbidden?: (identity: Identity, incoming: Incoming) => void;
 }
+
+type Known = Identity & Pick<Caller, "token"> & { readonly by: AcceptedCredential };
 
 const cacheLimits = { tokens: 1_000, ttlMs: 5_000 } as const;
 
@@ -42,6 +53,7 @@ export async function createAuthenticator(options: AuthenticatorOptions): Promis
 export class Authenticator {
   readonly #options: AuthenticatorOptions;
   readonly #remembered = new Map<string, Remembered>();
+  readonly #streams = new TokenStreams();
   #hasTokens: boolean;
   #generation = 0;
 
@@ -58,11 +70,13 @@ export class Authenticator {
     }
     if (policy.who === "anybody") return anybody;
     if (policy.who === "agent") return this.#agent(incoming);
-    const check = (identity: Identity): Caller => {
+    const check = ({ by, ...identity }: Known): Caller => {
       if (!hasRole(identity, policy.least)) {
         this.#options.onRefused("role");
+        if (policy.isMutating) this.#options.onForbidden?.(identity, incoming);
         throw new HodeiError("permission_denied", `this needs the role ${policy.least}`);
       }
+      this.#options.onAccepted?.(by);
       return { kind: "client", ...identity };
     };
     const identity = this.#identify(incoming, listener.isLoopback);
@@ -74,15 +88,40 @@ export class Authenticator {
     this.#hasTokens = true;
     this.#generation++;
     this.#remembered.delete(tokenId);
+    this.#streams.endOf(tokenId);
+  }
+
+  /** Ends the stream when its caller's token is revoked or has expired; gives what is to be called when it is over. */
+  watch({ token }: Caller, end: () => void): (() => void) | undefined {
+    if (token === undefined) return undefined;
+    // It may have been revoked while the call was let in.
+    const known = this.#remembered.get(token.id);
+    if (known === undefined) this.#lookAgain(token.id, end);
+    return this.#streams.add(token.id, { expiresAt: token.expiresAt, end });
+  }
+
+  /** Called again and again: streams whose token has expired are ended. */
+  endExpired(): void {
+    this.#streams.endExpired(this.#options.now());
+  }
+
+  #lookAgain(id: string, end: () => void): void {
+    this.#fetch(id).then(
+      (found) => {
+        if (found === undefined || found.token.revokedAt !== undefined) end();
+      },
+      () => end(),
+    );
   }
 
   async #agent(incoming: Incoming): Promise<Caller> {
     if (incoming.metadata.get("authorization").length > 0) this.#refuse("session");
     const subject = await this.#options.admitAgent(incoming);
+    this.#options.onAccepted?.("session");
     return { kind: "agent", subject, tenant: "", role: "viewer" };
   }
 
-  #identify(incoming: Incoming, isLoopback: boolean): Identity | Promise<Identity> {
+  #identify(incoming: Incoming, isLoopback: boolean): Known | Promise<Known> {
     const { metadata } = incoming;
     // An agent's credentials are no client's, also where everybody is let in.
     if (agentKeys.some((key) => metadata.get(key).length > 0)) return this.#refuse("session");
@@ -95,13 +134,15 @@ export class Authenticator {
     const subject = subjects && commonNameOf(incoming.authContext());
     if (subjects !== undefined && subject !== undefined) {
       const rights = ownValue(subjects, subject);
-      return rights === undefined ? this.#refuse("certificate") : { subject, ...rights };
+      return rights === undefined
+        ? this.#refuse("certificate")
+        : { by: "certificate", subject, ...rights };
     }
     const isConfigured = this.#hasTokens || adminTokenHash !== undefined || subjects !== undefined;
     return isLoopback && !isConfigured ? anonymous : this.#refuse("none");
   }
 
-  #byToken(text: string): Identity | Promise<Identity> {
+  #byToken(text: string): Known | Promise<Known> {
     const { adminTokenHash, now } = this.#options;
     const hash = hashSecret(text);
     if (adminTokenHash !== undefined && isSameHash(hash, adminTokenHash)) return firstAdmin;
@@ -125,12 +166,12 @@ export class Authenticator {
     return known;
   }
 
-  #check(known: Remembered | undefined, hash: Uint8Array): Identity {
+  #check(known: Remembered | undefined, hash: Uint8Array): Known {
     if (known === undefined || !isSameHash(hash, known.secretHash)) return this.#refuse("token");
-    const { subject, tenant, role, expiresAt, revokedAt } = known.token;
+    const { id, subject, tenant, role, expiresAt, revokedAt } = known.token;
     const isExpired = expiresAt !== undefined && expiresAt <= this.#options.now();
     if (isExpired || revokedAt !== undefined) return this.#refuse("token");
-    return { subject, tenant, role };
+    return { by: "token", subject, tenant, role, token: { id, expiresAt } };
   }
 
   #refuse(kind: RefusedCredential): never {
@@ -144,8 +185,8 @@ export class Authenticator {
 /** `hodei_<id>_<secret>`. */
 const tokenPattern = /^hodei_([a-z0-9]{1,32})_[A-Za-z0-9_-]{43}$/;
 const agentKeys = ["hodei-worker-id", "hodei-session", "hodei-otp"] as const;
-const firstAdmin: Identity = { subject: "admin", tenant: "default", role: "admin" };
-const anonymous: Identity = { subject: "anonymous", tenant: "default", role: "admin" };
+const firstAdmin: Known = { by: "token", subject: "admin", tenant: "default", role: "admin" };
+const anonymous: Known = { by: "none", subject: "anonymous", tenant: "default", role: "admin" };
 const anybody: Caller = { kind: "anybody", subject: "", tenant: "", role: "viewer" };
 
 function bearerOf(header: string): string | undefined {

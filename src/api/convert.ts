@@ -9,17 +9,15 @@ import type {
   JobSpec as WireSpec,
   JobState as WireJobState,
 } from "#rpc/gen/hodei/v1/job.ts";
-import type {
-  Provider as WireProvider,
-  ProviderHealth,
-} from "#rpc/gen/hodei/v1/provider_service.ts";
+import type { ExplainJobResponse } from "#rpc/gen/hodei/v1/job_service.ts";
+import type { CircuitState } from "#rpc/gen/hodei/v1/provider_service.ts";
 import type { Role as WireRole, Token as WireToken } from "#rpc/gen/hodei/v1/token_service.ts";
 import type {
   Worker as WireWorker,
   WorkerState as WireWorkerState,
 } from "#rpc/gen/hodei/v1/worker_service.ts";
-import { dateOf } from "#rpc/time.ts";
-import type { ProviderStatus } from "#scheduler/scheduler.ts";
+import { dateOf, durationOf } from "#rpc/time.ts";
+import type { Explanation } from "#scheduler/scheduler.ts";
 import { type AuditEntry, type Role, roles, type Token } from "#tenant/identity.ts";
 import { parseClassKey } from "#worker/class.ts";
 import { type Worker, type WorkerState, workerStates } from "#worker/worker.ts";
@@ -27,7 +25,7 @@ import { type Worker, type WorkerState, workerStates } from "#worker/worker.ts";
 // The lists of the domain are in the order of the proto's enums, whose first value is "unspecified".
 
 const attemptStates = ["planned", "starting", "running", "ended"] as const satisfies AttemptState[];
-const healths = ["healthy", "degraded", "unhealthy"] as const;
+const circuits = ["closed", "half_open", "open"] as const;
 
 export function jobStateToWire(state: JobState): WireJobState {
   return (jobStates.indexOf(state) + 1) as WireJobState;
@@ -84,6 +82,33 @@ function attemptToWire(attempt: Attempt): WireAttempt {
     signal: attempt.signal ?? 0,
     failure: attempt.failure && failureToWire(attempt.failure),
     peak: attempt.peak && usageToWire(attempt.peak),
+    cost: costOf(attempt),
+  };
+}
+
+/** By the time that the attempt had its worker. */
+function costOf({ pricePerHour, assignedAt, endedAt }: Attempt): number | undefined {
+  if (pricePerHour === undefined || endedAt === undefined) return undefined;
+  return (pricePerHour * Math.max(0, endedAt - assignedAt)) / 3_600_000;
+}
+
+export function explanationToWire(
+  state: JobState,
+  { stage, summary, jobsAhead, tenantShare, providers }: Explanation,
+): ExplainJobResponse {
+  return {
+    state: jobStateToWire(state),
+    stage: stageToWire(stage),
+    summary,
+    jobsAhead,
+    tenantShare,
+    providers: providers.map(({ isEligible, startEstimateMs, circuit, parts, ...verdict }) => ({
+      ...verdict,
+      eligible: isEligible,
+      parts: { ...parts },
+      expectedStart: durationOf(startEstimateMs),
+      circuit: (circuits.indexOf(circuit) + 1) as CircuitState,
+    })),
   };
 }
 
@@ -118,32 +143,21 @@ export function workerToWire(worker: Worker, isConnected: boolean): WireWorker {
     attempts: worker.attempts,
     reason: worker.failure?.message ?? worker.reason,
     hostname: worker.hostname,
+    pricePerHour: worker.pricePerHour,
   };
 }
 
 function classInWords(key: string): string {
-  const { image, resources, preferredProvider } = parseClassKey(key);
+  const { image, resources, provider } = parseClassKey(key);
   const wishes = [
     image,
     resources.cpuMillis > 0 ? `${resources.cpuMillis}m cpu` : "",
     resources.memoryBytes > 0 ? `${resources.memoryBytes} bytes memory` : "",
     resources.diskBytes > 0 ? `${resources.diskBytes} bytes disk` : "",
     resources.gpuCount > 0 ? `${resources.gpuCount} gpu ${resources.gpuType}`.trim() : "",
-    preferredProvider === "" ? "" : `on ${preferredProvider}`,
+    provider.name === "" ? "" : `on ${provider.name}`,
   ].filter((wish) => wish !== "");
   return wishes.length === 0 ? "any" : wishes.join(", ");
-}
-
-export function providerToWire(provider: ProviderStatus): WireProvider {
-  return {
-    name: provider.name,
-    type: provider.type,
-    health: (healths.indexOf(provider.health) + 1) as ProviderHealth,
-    reason: provider.reason,
-    maxWorkers: provider.maxWorkers,
-    workers: provider.workers,
-    capabilities: [...provider.capabilities],
-  };
 }
 
 export function tokenToWire(token: Token): WireToken {

@@ -1,24 +1,31 @@
-import { HodeiError } from "#error.ts";
+import { HodeiError, invalid } from "#error.ts";
 import { isJobId } from "#job/id.ts";
 import type { Job } from "#job/job.ts";
 import { isFinal } from "#job/state.ts";
-import { stageToWire } from "#rpc/failure.ts";
 import { JobSpec as WireSpec } from "#rpc/gen/hodei/v1/job.ts";
 import type { JobServiceService, ListJobsRequest } from "#rpc/gen/hodei/v1/job_service.ts";
 import type { Handlers } from "#rpc/serve.ts";
 import type { Scheduler } from "#scheduler/scheduler.ts";
 import type { JobStore } from "#store/store.ts";
-import { tenantFor } from "./admission.ts";
+import { admitJob, tenantFor } from "./admission.ts";
 import type { Caller } from "./authenticate.ts";
-import { eventToWire, jobStateFromWire, jobStateToWire, jobToWire, shortSpec } from "./convert.ts";
+import {
+  eventToWire,
+  explanationToWire,
+  jobStateFromWire,
+  jobToWire,
+  shortSpec,
+} from "./convert.ts";
 import type { Gate } from "./gate.ts";
 import { acceptedOf, createSubmitter, type SubmitterOptions } from "./submit.ts";
 import { submitBatches } from "./submit-batches.ts";
 import { checkText, pageSizeOf, pageTokenOf, specLimits } from "./validate.ts";
 
+type JobVerbs = "jobsArrived" | "cancelJob" | "explainJob" | "explainWish" | "watch";
+
 export interface JobServiceOptions extends SubmitterOptions {
   readonly store: Pick<JobStore, "submitJobs" | "findJob" | "listJobs">;
-  readonly scheduler: Pick<Scheduler, "jobsArrived" | "cancelJob" | "explainJob" | "watch">;
+  readonly scheduler: Pick<Scheduler, JobVerbs>;
   readonly watches: Gate;
 }
 
@@ -70,19 +77,15 @@ export function jobService(options: JobServiceOptions): Handlers<typeof JobServi
       }),
 
     async explainJob(request, call) {
-      const job = await getOwnJob(store, request.jobId, call.caller);
-      const explanation = await scheduler.explainJob(job);
-      return {
-        state: jobStateToWire(job.state),
-        stage: stageToWire(explanation.stage),
-        summary: explanation.summary,
-        jobsAhead: explanation.jobsAhead,
-        tenantShare: explanation.tenantShare,
-        providers: explanation.providers.map(({ isEligible, ...verdict }) => ({
-          ...verdict,
-          eligible: isEligible,
-        })),
-      };
+      const { jobId, spec, tenant } = request;
+      if (spec !== undefined) {
+        if (jobId !== "") throw invalid("spec", "stands beside a job_id");
+        const given = { spec, tenant, idempotencyKey: "" };
+        const job = admitJob(given, call, { ...options, now: options.now() });
+        return explanationToWire("queued", await scheduler.explainWish(job));
+      }
+      const job = await getOwnJob(store, jobId, call.caller);
+      return explanationToWire(job.state, await scheduler.explainJob(job));
     },
   };
 }

@@ -1,7 +1,10 @@
 import type { ServiceDefinition } from "@grpc/grpc-js";
+import { HodeiError } from "#error.ts";
+import { every } from "#every.ts";
 import type { Job } from "#job/job.ts";
 import type { LogStore } from "#logstore/logstore.ts";
 import { Edge } from "#rpc/edge.ts";
+import { AdminServiceService } from "#rpc/gen/hodei/v1/admin_service.ts";
 import { AgentServiceService } from "#rpc/gen/hodei/v1/agent_service.ts";
 import { AuditServiceService } from "#rpc/gen/hodei/v1/audit_service.ts";
 import { JobServiceService } from "#rpc/gen/hodei/v1/job_service.ts";
@@ -24,12 +27,14 @@ import type { SpecDefaults } from "#rpc/spec.ts";
 import type { Scheduler } from "#scheduler/scheduler.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
+import { adminService, type WriteBackup } from "./admin-service.ts";
 import type { Audit } from "./audit.ts";
 import { auditService } from "./audit-service.ts";
 import type { Authenticator, Caller } from "./authenticate.ts";
 import { jobService } from "./job-service.ts";
 import { createGate } from "./gate.ts";
 import { logService } from "./log-service.ts";
+import type { ProviderRegistry } from "./provider-registry.ts";
 import { providerService } from "./provider-service.ts";
 import type { StandardServices } from "./standard-services.ts";
 import { statusName, toStatus } from "./status.ts";
@@ -40,6 +45,7 @@ export interface ApiOptions {
   readonly store: Store;
   readonly logs: LogStore;
   readonly scheduler: Scheduler;
+  readonly registry: ProviderRegistry;
   readonly audit: Audit;
   readonly authenticator: Authenticator;
   readonly standard: StandardServices;
@@ -51,10 +57,14 @@ export interface ApiOptions {
   readonly logTtlMs: (job: Job) => number;
   readonly idempotencyTtlMs: number;
   readonly maxQueuedJobsPerTenant: number;
+  readonly strategyNames: readonly string[];
   readonly maxWatches: number;
+  /** Undefined where the state is not on this machine. */
+  readonly backup?: WriteBackup | undefined;
   /** Throws while no new jobs are taken. */
   readonly checkOpen: () => void;
   readonly onSubmitted: (count: number) => void;
+  readonly onCallBegin: (method: string) => void;
   readonly onCallEnd: (method: string, status: string, seconds: number) => void;
 
   readonly address: BindAddress;
@@ -76,6 +86,8 @@ export async function serveApi(options: ApiOptions): Promise<Api> {
   await using parts = new AsyncDisposableStack(); // Undoes a start that fails halfway.
   const { agentAddress } = options;
   const edge = createEdge(options, options.address);
+  const onError = (err: unknown): void => options.log.error({ err }, "cannot end streams");
+  parts.use(every({ intervalMs: 500, onError }, async () => options.authenticator.endExpired()));
   const common = {
     tls: options.tls,
     maxConnections: options.maxConnections,
@@ -121,6 +133,11 @@ function createEdge(options: ApiOptions, address: BindAddress): Edge<Caller> {
     log: options.log,
     admit: (incoming) => options.authenticator.admit(incoming, address),
     toStatus,
+    onStream: (caller, end) => {
+      const revoked = new HodeiError("unauthenticated", "the token is not good any more");
+      return options.authenticator.watch(caller, () => end(revoked));
+    },
+    onBegin: options.onCallBegin,
     onEnd: (method, code, seconds) => options.onCallEnd(method, statusName(code), seconds),
   });
 }
@@ -147,8 +164,9 @@ function clientServices(options: ApiOptions, edge: Edge<Caller>): ServedService[
     serve(JobServiceService, jobService({ ...options, watches: follows })),
     serve(logStream, logService({ ...options, follows })),
     serve(WorkerServiceService, workerService(options)),
-    serve(ProviderServiceService, providerService(options.scheduler)),
+    serve(ProviderServiceService, providerService(options)),
     serve(TokenServiceService, tokenService(options)),
     serve(AuditServiceService, auditService(options)),
+    serve(AdminServiceService, adminService(options)),
   ];
 }

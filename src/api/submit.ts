@@ -39,7 +39,7 @@ export function createSubmitter(options: SubmitterOptions): Submit {
     const stored = jobs.length === 0 ? [] : store.submitJobs(jobs, at, audit.submitEntry(call));
     if (jobs.length > 0) scheduler.jobsArrived(new Set(jobs.map((job) => job.classKey)));
     const outcomes = await stored;
-    options.onSubmitted(outcomes.filter((outcome) => outcome.kind === "accepted").length);
+    options.onSubmitted(outcomes.filter(isNew).length);
     let next = 0;
     const results = admitted.map((job) => {
       if (job instanceof HodeiError) return refused(job);
@@ -80,6 +80,10 @@ function admit(
     if (error instanceof HodeiError) return error;
     throw error;
   }
+}
+
+function isNew(outcome: SubmitOutcome): boolean {
+  return outcome.kind === "accepted" && !outcome.alreadyExisted;
 }
 
 function resultOf(outcome: SubmitOutcome): SubmitResult {

@@ -1,4 +1,5 @@
 import { invalid } from "#error.ts";
+import { annotationProblem, labelProblem, tenantLabel } from "#job/label.ts";
 import type { Duration } from "#rpc/gen/google/protobuf/duration.ts";
 import type { JobSpec as WireSpec } from "#rpc/gen/hodei/v1/job.ts";
 import { isTenantName } from "#tenant/identity.ts";
@@ -32,7 +33,8 @@ export function checkSpec(spec: WireSpec): void {
   }
   checkLabels(spec.labels);
   for (const key in spec.annotations) {
-    checkKey("spec.annotations", key);
+    const problem = annotationProblem(key);
+    if (problem !== undefined) throw invalid("spec.annotations", problem);
     checkNoNul("spec.annotations", spec.annotations[key] ?? "");
   }
   if (spec.resources !== undefined) checkResources(spec.resources);
@@ -43,6 +45,7 @@ export function checkSpec(spec: WireSpec): void {
   checkDuration("spec.cancel_grace", spec.cancelGrace, [0, day]);
   checkDuration("spec.disconnect_tolerance", spec.disconnectTolerance, [100, 7 * day]);
   checkDuration("spec.log_ttl", spec.logTtl, [1_000, 3_650 * day]);
+  checkDuration("spec.hold_after_failure", spec.holdAfterFailure, [0, day]);
   checkRange("spec.reschedule", spec.reschedule, [0, 2]);
   if (spec.retry !== undefined) checkRetry(spec.retry);
   if (spec.provider !== undefined) checkProvider(spec.provider);
@@ -92,9 +95,6 @@ export function checkDuration(
 
 const controlPattern = /\p{Cc}/u;
 const envPattern = /^[A-Za-z_][A-Za-z0-9_]*$/;
-const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
-const dnsSubdomain = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
-const reservedPrefix = /(^|\.)(hodei|kubernetes|k8s)\.io$/;
 const providerPattern = /^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/;
 const domain =
   "(?:[A-Za-z0-9](?:[-A-Za-z0-9]*[A-Za-z0-9])?)(?:\\.[A-Za-z0-9](?:[-A-Za-z0-9]*[A-Za-z0-9])?)*";
@@ -144,24 +144,10 @@ function checkLabels(labels: WireSpec["labels"]): void {
   let count = 0;
   for (const key in labels) {
     if (++count > specLimits.labels) throw invalid("spec.labels", `more than ${specLimits.labels}`);
-    checkKey("spec.labels", key);
-    const value = labels[key] ?? "";
-    if (value !== "" && !labelName.test(value)) {
-      throw invalid("spec.labels", `${show(value)} is not the value of a label`);
-    }
+    // Whose name it may be is for whoever knows the caller.
+    const problem = key === tenantLabel ? undefined : labelProblem(key, labels[key] ?? "");
+    if (problem !== undefined) throw invalid("spec.labels", problem);
   }
-}
-
-function checkKey(field: string, key: string): void {
-  const slash = key.indexOf("/");
-  const prefix = key.slice(0, Math.max(slash, 0));
-  if (slash >= 0) {
-    if (prefix.length > 253 || !dnsSubdomain.test(prefix)) {
-      throw invalid(field, `${show(key)} has no DNS name before its slash`);
-    }
-    if (reservedPrefix.test(prefix)) throw invalid(field, `${show(key)} is reserved`);
-  }
-  if (!labelName.test(key.slice(slash + 1))) throw invalid(field, `${show(key)} is not a key`);
 }
 
 function checkResources(resources: NonNullable<WireSpec["resources"]>): void {
@@ -172,7 +158,8 @@ function checkResources(resources: NonNullable<WireSpec["resources"]>): void {
   const { gpuType } = resources;
   if (gpuType === "") return;
   if (resources.gpuCount === 0) throw invalid("spec.resources.gpu_type", "needs a gpu_count");
-  checkKey("spec.resources.gpu_type", gpuType);
+  const problem = annotationProblem(gpuType);
+  if (problem !== undefined) throw invalid("spec.resources.gpu_type", problem);
 }
 
 function checkImage(image: string): void {
@@ -202,6 +189,24 @@ function checkProvider(provider: NonNullable<WireSpec["provider"]>): void {
     if (provider.strict) throw invalid("spec.provider.name", "is needed when strict");
   } else if (!providerPattern.test(provider.name)) {
     throw invalid("spec.provider.name", "is not the name of a provider");
+  }
+  checkText("spec.provider.strategy", provider.strategy, 64);
+  checkText("spec.provider.preferred_region", provider.preferredRegion, 64);
+  if (provider.allowedRegions.length > 32) {
+    throw invalid("spec.provider.allowed_regions", "has more than 32 entries");
+  }
+  for (const region of provider.allowedRegions) {
+    if (region === "") throw invalid("spec.provider.allowed_regions", "has an empty entry");
+    checkText("spec.provider.allowed_regions", region, 64);
+  }
+  if (!["", "amd64", "arm64"].includes(provider.architecture)) {
+    throw invalid("spec.provider.architecture", "has to be amd64 or arm64");
+  }
+  for (const field of ["requiredLabels", "preferredLabels"] as const) {
+    const path = `spec.provider.${field === "requiredLabels" ? "required" : "preferred"}_labels`;
+    const pairs = Object.entries(provider[field]);
+    if (pairs.length > 32) throw invalid(path, "has more than 32 entries");
+    for (const text of pairs.flat()) checkText(path, text, 128);
   }
 }
 

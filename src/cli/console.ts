@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { Readable } from "node:stream";
 import pc from "picocolors";
-import type { HodeiClient } from "#client/client.ts";
+import type { HodeiClient, HodeiClientOptions } from "#client/client.ts";
 import { HodeiClientError } from "#client/error.ts";
 import { readFileSync } from "node:fs";
 import { escapeLine } from "./escape.ts";
@@ -35,6 +35,8 @@ export interface Console {
   /** Writes a line to standard error. */
   readonly note: (line: string) => Promise<void>;
   readonly connect: (address?: string) => Promise<HodeiClient>;
+  /** Where the flags and the environment say that the server is, and who asks. */
+  readonly channel: () => HodeiClientOptions;
 }
 
 const defaultServer = "127.0.0.1:50051";
@@ -49,6 +51,7 @@ export function openConsole(host: Host, flags: CommonFlags): Console {
     printJson: (value) => write(host.stdout, `${toJson(value)}\n`),
     note: (line) => write(host.stderr, `${line}\n`),
     connect: (address) => connect(host, flags, address),
+    channel: () => channelOf(host, flags),
   };
 }
 
@@ -98,7 +101,10 @@ async function connect(
   address: string | undefined,
 ): Promise<HodeiClient> {
   const { HodeiClient } = await import("#client/client.ts");
-  if (address !== undefined) return new HodeiClient({ address });
+  return new HodeiClient(address === undefined ? channelOf(host, flags) : { address });
+}
+
+function channelOf(host: Host, flags: CommonFlags): HodeiClientOptions {
   const { env } = host;
   const ca = flags.ca ?? env["HODEI_CA_CERT_PATH"];
   const cert = flags.cert ?? env["HODEI_CLIENT_CERT_PATH"];
@@ -106,14 +112,14 @@ async function connect(
   if ((cert === undefined) !== (key === undefined)) {
     throw new UsageError("--cert and --key are given together");
   }
-  return new HodeiClient({
+  return {
     address: parseAddress(flags.server ?? env["HODEI_SERVER"] ?? defaultServer),
     token: tokenOf(host, flags),
     tls: flags.tls,
     ca: ca === undefined ? undefined : readFile(ca, "--ca"),
     cert: cert === undefined ? undefined : readFile(cert, "--cert"),
     key: key === undefined ? undefined : readFile(key, "--key"),
-  });
+  };
 }
 
 function parseAddress(text: string): string {

@@ -21,6 +21,66 @@ export interface Host {
   /** Serves until it is stopped; gives the exit code. */
   readonly serve: () => Promise<number>;
   readonly runAgent: () => Promise<number>;
+  /** Error: `invalid_argument` for a wish that nothing can be printed for. */
+  readonly readManifests: (wish: ManifestWish) => Promise<Manifests>;
+  /** Looks at what a server with this environment would need. */
+  readonly diagnose: () => Promise<Diagnosis>;
+  /** Fills the empty data directory that the environment names with a backup. Error: a `HodeiError` that says why not. */
+  readonly restore: (from: string) => Promise<Restored>;
+  /** Copies a store that no server uses into an empty one; gives how much of what. Error: a `HodeiError` that says why not. */
+  readonly copyStore: (places: StoreCopy) => Promise<Readonly<Record<string, number>>>;
+}
+
+/** What differs from the settings in the environment. */
+export interface ManifestWish {
+  readonly profile?: "standard" | "legacy";
+  /** Of the workers. */
+  readonly namespace?: string;
+  readonly serverNamespace?: string;
+  /** Of the workers. */
+  readonly image?: string;
+  readonly serverImage?: string;
+  readonly pullSecret?: string;
+  readonly tenantNamespaces?: boolean;
+  readonly store?: "embedded" | "redis";
+  readonly hpa?: boolean;
+  /** One group of them. */
+  readonly only?: string;
+}
+
+export interface Manifests {
+  readonly group: string | undefined;
+  readonly objects: readonly unknown[];
+  /** The same as YAML. */
+  readonly text: string;
+}
+
+export interface Diagnosis {
+  readonly checks: readonly HealthCheck[];
+  /** Whether everything that was asked has answered. */
+  readonly isReachable: boolean;
+}
+
+export interface Restored {
+  /** The data directory. */
+  readonly directory: string;
+  readonly files: number;
+  /** When the backup was written. */
+  readonly createdAt: string;
+}
+
+/** Stores: a data directory, or the URL of a Redis with the name of the instance behind `#`. */
+export interface StoreCopy {
+  readonly from: string;
+  readonly to: string;
+}
+
+export interface HealthCheck {
+  readonly name: string;
+  readonly ok: "pass" | "warn" | "fail";
+  readonly message: string;
+  /** What to do about it; empty where nothing has to be done. */
+  readonly hint: string;
 }
 
 export interface Output extends Writable {

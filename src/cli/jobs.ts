@@ -7,6 +7,7 @@ import type { Call } from "./program.ts";
 import {
   formatDuration,
   formatFields,
+  formatCost,
   formatSize,
   formatTable,
   formatTime,
@@ -143,6 +144,7 @@ function describeJob(job: Job): string {
     "TOOK",
     "EXIT",
     "MEMORY",
+    "COST",
     "FAILURE",
   ];
   const rows = job.attempts.map((attempt) => [
@@ -154,6 +156,7 @@ function describeJob(job: Job): string {
     spanOf(attempt.startedAt, attempt.endedAt),
     attempt.signal === undefined ? String(attempt.exitCode ?? "") : `signal ${attempt.signal}`,
     attempt.peak === undefined ? "" : formatSize(attempt.peak.memoryBytes),
+    attempt.cost === undefined ? "" : formatCost(attempt.cost),
     attempt.failure?.message ?? "",
   ]);
   return `${fields}\n\n${formatTable(head, rows)}`;
@@ -173,7 +176,8 @@ function describeEvent(event: JobEvent, { colors }: Console): string {
   return words.filter((word) => word !== "").join("  ");
 }
 
-function describeExplanation(explanation: Explanation): string {
+/** What a job waits for, and the verdict on each provider. */
+export function describeExplanation(explanation: Explanation): string {
   const fields = formatFields({
     state: explanation.state,
     stage: explanation.stage,
@@ -182,13 +186,19 @@ function describeExplanation(explanation: Explanation): string {
     "tenant's share": `${Math.round(explanation.tenantShare * 100)} %`,
   });
   if (explanation.providers.length === 0) return fields;
-  const head = ["PROVIDER", "TYPE", "ELIGIBLE", "RANK", "SCORE", "REASON"];
-  const rows = explanation.providers.map((verdict) => [
+  const head = "PROVIDER,TYPE,ELIGIBLE,RANK,SCORE,PRICE/H,STARTS IN,CIRCUIT,REASON".split(",");
+  const ranked = explanation.providers.toSorted(
+    (one, other) => (one.rank ?? Infinity) - (other.rank ?? Infinity) || 0,
+  );
+  const rows = ranked.map((verdict) => [
     verdict.provider,
     verdict.type,
     verdict.isEligible ? "yes" : "no",
     String(verdict.rank ?? ""),
     verdict.isEligible ? verdict.score.toFixed(2) : "",
+    formatCost(verdict.pricePerHour),
+    verdict.startEstimateMs === undefined ? "" : formatDuration(verdict.startEstimateMs),
+    verdict.circuit.replace("_", " "),
     verdict.reason,
   ]);
   return `${fields}\n\n${formatTable(head, rows)}`;

@@ -73,6 +73,12 @@ export function parseCount(text: string): number {
   return Number(text);
 }
 
+export function parseNames(text: string): string[] {
+  const names = text.split(",").map((name) => name.trim());
+  if (names.includes("")) throw new UsageError(`${quoted(text)} is not a list such as a,b`);
+  return names;
+}
+
 export function parseFactor(text: string): number {
   if (!/^\d+(\.\d+)?$/.test(text)) throw new UsageError(`${quoted(text)} is not a number`);
   return Number(text);
@@ -85,6 +91,21 @@ export function parseExitCodes(text: string): number[] {
     if (!(number <= 255)) throw new UsageError(`${quoted(code)} is not an exit code from 0 to 255`);
     return number;
   });
+}
+
+/** `cpu=0.04,memory=0.005,gpu=1`; what is left out costs nothing. */
+export function parsePrices(text: string): { cpuCore: number; memoryGib: number; gpu: number } {
+  const prices = { cpu: 0, memory: 0, gpu: 0 };
+  for (const part of text.split(",")) {
+    const [, unit = "", price] = /^(cpu|memory|gpu)=(\d+(?:\.\d+)?)$/.exec(part.trim()) ?? [];
+    if (price === undefined) {
+      throw new UsageError(
+        `${quoted(part)} is not a price such as cpu=0.04, memory=0.005 or gpu=1`,
+      );
+    }
+    prices[unit as keyof typeof prices] = Number(price);
+  }
+  return { cpuCore: prices.cpu, memoryGib: prices.memory, gpu: prices.gpu };
 }
 
 export type Pairs = Readonly<Record<string, string>>;

@@ -4,7 +4,15 @@ import { logStreams } from "#log/record.ts";
 import type { CommonFlags } from "./console.ts";
 import type { Host } from "./host.ts";
 import { arg } from "./flag.ts";
-import { parseChoices, parseCount, parseDuration, parsePair } from "./parse.ts";
+import {
+  parseChoices,
+  parseCount,
+  parseDuration,
+  parseNames,
+  parsePair,
+  parseSize,
+} from "./parse.ts";
+import { addProviderVerbs } from "./program-providers.ts";
 import { addSpecFlags } from "./spec-flags.ts";
 
 /** How a verb was called. */
@@ -17,6 +25,8 @@ export interface Call<Flags = CommonFlags> {
 type Verb<Flags> = (call: Call<Flags>) => Promise<number>;
 
 const workerStates = ["planned", "starting", "ready", "draining", "stopping", "ended"];
+/** A port at which nobody listens, so that no network is needed to be refused. */
+const missingImage = "localhost:1/hodei-drill/no-such-image:1";
 const shells = ["bash", "zsh", "fish"];
 
 /** The tree of verbs. What a verb needs is loaded when it is called, so that help stays quick. */
@@ -45,13 +55,17 @@ export function createProgram(host: Host, onExit: (code: number) => void): Comma
   addRunVerbs(program, add);
   addJobVerbs(program, add);
   addOperationVerbs(program, add);
+  addProviderVerbs(program, add);
   addAdminVerbs(program, add);
+  addStoreVerbs(program, add);
+  addClusterVerbs(program, add);
   addProcessVerbs(program, add);
   prepare(program, host);
   return program;
 }
 
-type Add = <Flags>(
+/** Adds a verb, whose code is loaded when it is called. */
+export type Add = <Flags>(
   parent: Command,
   usageAndText: readonly [usage: string, text: string],
   load: () => Promise<Verb<Flags>>,
@@ -71,7 +85,10 @@ function addRunVerbs(program: Command, add: Add): void {
     ["submit [command...]", "submit a job and print its id"],
     async () => (await import("./submit.ts")).submit,
   );
-  addSpecFlags(submit.passThroughOptions());
+  addSpecFlags(submit.passThroughOptions()).option(
+    "--dry-run",
+    "say what would become of the job, and submit nothing",
+  );
 }
 
 function addJobVerbs(program: Command, add: Add): void {
@@ -132,15 +149,6 @@ function addOperationVerbs(program: Command, add: Add): void {
     ["terminate <workers...>", "end workers and what runs on them"],
     async () => (await load()).terminateWorkers,
   ).option("--reason <text>", "why");
-
-  const providers = program.command("providers").description("look at what starts workers");
-  const loadProviders = () => import("./providers.ts");
-  add(providers, ["list", "list providers"], async () => (await loadProviders()).listProviders);
-  add(
-    providers,
-    ["get <name>", "show a provider"],
-    async () => (await loadProviders()).getProvider,
-  );
 }
 
 function addAdminVerbs(program: Command, add: Add): void {
@@ -176,6 +184,78 @@ function addAdminVerbs(program: Command, add: Add): void {
     .option("--target <id>", "on this target")
     .option("--correlation-id <id>", "with this correlation id")
     .option("--limit <count>", "at most so many", arg(parseCount), 50);
+}
+
+function addStoreVerbs(program: Command, add: Add): void {
+  const load = () => import("./backup.ts");
+  add(
+    program,
+    [
+      "backup <directory>",
+      "let the server write all jobs and logs into a new folder on its machine",
+    ],
+    async () => (await load()).backup,
+  );
+  add(
+    program,
+    ["restore <directory>", "fill the empty HODEI_DATA_DIRECTORY with a backup; needs no server"],
+    async () => (await load()).restore,
+  );
+  const store = program.command("store").description("move what a server keeps");
+  add(
+    store,
+    ["copy", "copy the jobs of a store into an empty one, while no server runs on either"],
+    async () => (await load()).copyStore,
+  )
+    .requiredOption("--from <place>", "a data directory, or redis://host:port#instance")
+    .requiredOption("--to <place>", "a data directory, or redis://host:port#instance");
+}
+
+function addClusterVerbs(program: Command, add: Add): void {
+  add(
+    program,
+    ["manifests", "print what a server in a Kubernetes cluster consists of"],
+    async () => (await import("./manifests.ts")).printManifests,
+  )
+    .addOption(
+      new Option("--profile <names>", "names of today, or of the first deployments").choices([
+        "standard",
+        "legacy",
+      ]),
+    )
+    .option("--namespace <name>", "where workers live")
+    .option("--server-namespace <name>", "where the server lives")
+    .option("--image <name>", "image of the workers")
+    .option("--server-image <name>", "image of the server")
+    .option("--pull-secret <name>", "secret for pulling the workers' image")
+    .option("--tenant-namespaces", "every tenant gets a namespace of its own")
+    .addOption(
+      new Option("--store <kind>", "where the server keeps its state").choices([
+        "embedded",
+        "redis",
+      ]),
+    )
+    .option("--hpa", "scale the server with its load (needs --store redis)")
+    .option(
+      "--only <group>",
+      "namespace, rbac, network-policy, configmap, server or monitoring alone",
+    );
+  add(
+    program,
+    ["doctor", "say what keeps a server with these HODEI_* variables from running jobs"],
+    async () => (await import("./doctor.ts")).diagnose,
+  );
+  add(
+    program,
+    ["drill", "let things go wrong on purpose, and check what is said of it and how soon"],
+    async () => (await import("./drill.ts")).drill,
+  )
+    .option("--provider <names>", "only on these: a,b", arg(parseNames))
+    .option("--only <faults>", "only these: exit-code,cancel", arg(parseNames))
+    .option("--patience <duration>", "how long a report may take", arg(parseDuration), 120_000)
+    .option("--parallel <count>", "faults at a time on each provider", arg(parseCount), 3)
+    .option("--memory <size>", "of the job that takes more", arg(parseSize), 64 * 2 ** 20)
+    .option("--missing-image <name>", "an image that does not exist", missingImage);
 }
 
 function addProcessVerbs(program: Command, add: Add): void {

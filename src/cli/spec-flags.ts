@@ -46,6 +46,13 @@ export interface SpecFlags {
   readonly retryLost?: boolean;
   readonly provider?: string;
   readonly preferProvider?: string;
+  readonly strategy?: string;
+  readonly providerLabel?: Pairs;
+  readonly preferProviderLabel?: Pairs;
+  readonly region?: string;
+  readonly allowRegion?: readonly string[];
+  readonly arch?: "amd64" | "arm64";
+  readonly hold?: number;
   readonly logTtl?: number;
   readonly tenant?: string;
   readonly idempotencyKey?: string;
@@ -53,72 +60,86 @@ export interface SpecFlags {
 
 /** Adds them to a command; every complaint about a value names its flag. */
 export function addSpecFlags(command: Command): Command {
-  const what = "What to run:";
-  const where = "Where to run it:";
-  const when = "When it ends and begins again:";
-  const flag = (group: string, usage: string, text: string): Option => {
-    const option = new Option(usage, text).helpGroup(group);
-    command.addOption(option);
-    return option;
-  };
-  const parsed = <Value>(option: Option, parse: (text: string, before?: Value) => Value): void => {
-    option.argParser(arg(parse));
-  };
+  addProgram(addingTo(command, "What to run:"));
+  addPlace(addingTo(command, "Where to run it:"));
+  addTimes(addingTo(command, "When it ends and begins again:"));
+  return command;
+}
 
-  flag(what, "--name <text>", "what people call the job");
-  flag(what, "--script <file>", "a script instead of a command; `-` reads standard input");
+interface Adding {
+  readonly flag: (usage: string, text: string) => Option;
+  readonly parsed: <Value>(option: Option, parse: (text: string, before?: Value) => Value) => void;
+}
+
+function addingTo(command: Command, group: string): Adding {
+  return {
+    flag(usage, text) {
+      const option = new Option(usage, text).helpGroup(group);
+      command.addOption(option);
+      return option;
+    },
+    parsed(option, parse) {
+      option.argParser(arg(parse));
+    },
+  };
+}
+
+function addProgram({ flag, parsed }: Adding): void {
+  flag("--name <text>", "what people call the job");
+  flag("--script <file>", "a script instead of a command; `-` reads standard input");
   parsed(
-    flag(what, "--interpreter <word>", "what runs the script; may be repeated for its arguments"),
+    flag("--interpreter <word>", "what runs the script; may be repeated for its arguments"),
     collect,
   );
-  parsed(flag(what, "-e, --env <key=value>", "a variable; may be repeated"), parsePair);
-  flag(what, "-w, --cwd <path>", "where the process starts");
-  flag(what, "--stdin <file>", "its standard input; `-` passes ours on");
-  parsed(flag(what, "-l, --label <key=value>", "for selecting jobs; may be repeated"), parsePair);
-  parsed(flag(what, "--annotation <key=value>", "a note; may be repeated"), parsePair);
+  parsed(flag("-e, --env <key=value>", "a variable; may be repeated"), parsePair);
+  flag("-w, --cwd <path>", "where the process starts");
+  flag("--stdin <file>", "its standard input; `-` passes ours on");
+  parsed(flag("-l, --label <key=value>", "for selecting jobs; may be repeated"), parsePair);
+  parsed(flag("--annotation <key=value>", "a note; may be repeated"), parsePair);
+}
 
-  parsed(flag(where, "--cpu <count>", "processors: 0.5 or 500m"), parseCpu);
-  parsed(flag(where, "--memory <size>", "memory: 128Mi"), parseSize);
-  parsed(flag(where, "--disk <size>", "scratch disk: 1Gi"), parseSize);
-  parsed(flag(where, "--gpu <[type:]count>", "GPUs: 1 or a100:2"), parseGpu);
-  flag(where, "--image <name>", "container image that holds the agent");
-  flag(where, "--provider <name>", "run there and nowhere else");
-  flag(where, "--prefer-provider <name>", "run there if possible");
-  flag(where, "--tenant <name>", "submit for this tenant (admins)");
+function addPlace({ flag, parsed }: Adding): void {
+  parsed(flag("--cpu <count>", "processors: 0.5 or 500m"), parseCpu);
+  parsed(flag("--memory <size>", "memory: 128Mi"), parseSize);
+  parsed(flag("--disk <size>", "scratch disk: 1Gi"), parseSize);
+  parsed(flag("--gpu <[type:]count>", "GPUs: 1 or a100:2"), parseGpu);
+  flag("--image <name>", "container image that holds the agent");
+  flag("--provider <name>", "run there and nowhere else");
+  flag("--prefer-provider <name>", "run there if possible");
+  flag("--strategy <name>", "how to choose among providers");
+  parsed(flag("--provider-label <key=value>", "only there; may be repeated"), parsePair);
+  parsed(
+    flag("--prefer-provider-label <key=value>", "there if possible; may be repeated"),
+    parsePair,
+  );
+  flag("--region <name>", "the region to be preferred");
+  parsed(flag("--allow-region <name>", "only in these regions; may be repeated"), collect);
+  flag("--arch <name>", "only on this architecture").choices(["amd64", "arm64"]);
+  flag("--tenant <name>", "submit for this tenant (admins)");
+}
 
+function addTimes({ flag, parsed }: Adding): void {
+  parsed(flag("-p, --priority <level>", "low, normal, high, critical or a number"), parsePriority);
+  parsed(flag("--queue-timeout <duration>", "how long it may wait for a worker"), parseDuration);
+  parsed(flag("--timeout <duration>", "how long an attempt may run"), parseDuration);
+  parsed(flag("--grace <duration>", "between the polite signal and the kill"), parseDuration);
   parsed(
-    flag(when, "-p, --priority <level>", "low, normal, high, critical or a number"),
-    parsePriority,
-  );
-  parsed(
-    flag(when, "--queue-timeout <duration>", "how long it may wait for a worker"),
+    flag("--disconnect-tolerance <duration>", "how long it may be without contact"),
     parseDuration,
   );
-  parsed(flag(when, "--timeout <duration>", "how long an attempt may run"), parseDuration);
-  parsed(flag(when, "--grace <duration>", "between the polite signal and the kill"), parseDuration);
+  flag("--reschedule <when>", "what follows a lost worker").choices(["after-loss", "never"]);
+  parsed(flag("--max-attempts <count>", "all attempts together"), parseCount);
+  parsed(flag("--retry-backoff <duration>", "pause before the second attempt"), parseDuration);
+  parsed(flag("--retry-max-backoff <duration>", "longest pause"), parseDuration);
+  parsed(flag("--retry-multiplier <factor>", "growth of the pause"), parseFactor);
   parsed(
-    flag(when, "--disconnect-tolerance <duration>", "how long it may be without contact"),
-    parseDuration,
-  );
-  flag(when, "--reschedule <when>", "what follows a lost worker").choices(["after-loss", "never"]);
-  parsed(flag(when, "--max-attempts <count>", "all attempts together"), parseCount);
-  parsed(
-    flag(when, "--retry-backoff <duration>", "pause before the second attempt"),
-    parseDuration,
-  );
-  parsed(flag(when, "--retry-max-backoff <duration>", "longest pause"), parseDuration);
-  parsed(flag(when, "--retry-multiplier <factor>", "growth of the pause"), parseFactor);
-  parsed(
-    flag(when, "--retry-exit-codes <codes>", "exit codes worth another attempt: 1,75"),
+    flag("--retry-exit-codes <codes>", "exit codes worth another attempt: 1,75"),
     parseExitCodes,
   );
-  flag(when, "--retry-lost", "repeat an attempt that was lost although it may have run");
-  parsed(
-    flag(when, "--log-ttl <duration>", "how long its log is kept after its end"),
-    parseDuration,
-  );
-  flag(when, "--idempotency-key <key>", "with the same key the same job is answered");
-  return command;
+  flag("--retry-lost", "repeat an attempt that was lost although it may have run");
+  parsed(flag("--log-ttl <duration>", "how long its log is kept after its end"), parseDuration);
+  parsed(flag("--hold <duration>", "how long its worker is kept after a failure"), parseDuration);
+  flag("--idempotency-key <key>", "with the same key the same job is answered");
 }
 
 /** The spec that the flags and the words behind them say. */
@@ -151,6 +172,7 @@ export async function specOf(
     disconnectToleranceMs: flags.disconnectTolerance,
     reschedule: flags.reschedule === "after-loss" ? "after_loss" : flags.reschedule,
     logTtlMs: flags.logTtl,
+    holdMs: flags.hold,
     retry: retryOf(flags),
     provider: providerOf(flags),
   };
@@ -194,12 +216,24 @@ function retryOf(flags: SpecFlags): SubmitSpec["retry"] {
   throw new UsageError("the --retry-… flags need --max-attempts");
 }
 
-function providerOf({ provider, preferProvider }: SpecFlags): SubmitSpec["provider"] {
+function providerOf(flags: SpecFlags): SubmitSpec["provider"] {
+  const { provider, preferProvider } = flags;
   if (provider !== undefined && preferProvider !== undefined) {
     throw new UsageError("--provider and --prefer-provider exclude each other");
   }
-  if (provider !== undefined) return { name: provider, isStrict: true };
-  return preferProvider;
+  const wishes = {
+    strategy: flags.strategy,
+    requiredLabels: flags.providerLabel,
+    preferredLabels: flags.preferProviderLabel,
+    preferredRegion: flags.region,
+    allowedRegions: flags.allowRegion,
+    architecture: flags.arch,
+  };
+  const name = provider ?? preferProvider;
+  if (name === undefined && Object.values(wishes).every((wish) => wish === undefined)) {
+    return undefined;
+  }
+  return { name, isStrict: provider !== undefined, ...wishes };
 }
 
 function collect(word: string, before: readonly string[] = []): readonly string[] {

@@ -45,6 +45,11 @@ export function formatSize(bytes: number): string {
   return `${step === 0 ? bytes : (bytes / 1024 ** step).toFixed(1)} ${units[step]}`;
 }
 
+/** An amount of money, to four digits. */
+export function formatCost(cost: number): string {
+  return String(Number(cost.toPrecision(4)));
+}
+
 export function paintState(state: JobState, colors: Colors): string {
   switch (state) {
     case "succeeded":

@@ -2,7 +2,7 @@ import type { Worker, WorkerState } from "#client/client.ts";
 import { type Console, openConsole } from "./console.ts";
 import { exits } from "./exit.ts";
 import type { Call } from "./program.ts";
-import { formatDuration, formatFields, formatTable } from "./table.ts";
+import { formatCost, formatDuration, formatFields, formatTable } from "./table.ts";
 import { take } from "./take.ts";
 
 interface ListFlags {
@@ -82,6 +82,7 @@ function describe(worker: Worker): string {
     connected: worker.isConnected ? "yes" : "no",
     jobs: worker.jobIds.join(" "),
     attempts: worker.attempts,
+    "price per hour": formatCost(worker.pricePerHour),
     planned: worker.plannedAt,
     ready: worker.readyAt,
     ended: worker.endedAt,

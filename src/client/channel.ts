@@ -234,7 +234,7 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw abortedError(signal);
 }
 
-function credentialsOf(options: ChannelOptions): ChannelCredentials {
+export function credentialsOf(options: ChannelOptions): ChannelCredentials {
   const { ca, cert, key } = options;
   if (options.tls !== true && ca === undefined && cert === undefined) {
     return credentials.createInsecure();
@@ -247,7 +247,7 @@ function bytesOf(pem: string | Uint8Array | undefined): Buffer | null {
   return typeof pem === "string" ? Buffer.from(pem) : Buffer.from(pem);
 }
 
-function clientOptions({ serverName }: ChannelOptions): ClientOptions {
+export function clientOptions({ serverName }: ChannelOptions): ClientOptions {
   return {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.max_receive_message_length": messageBytes,

@@ -1,5 +1,6 @@
 import type { JobState } from "#job/state.ts";
 import { JobServiceService, type ListJobsRequest } from "#rpc/gen/hodei/v1/job_service.ts";
+import { Admin } from "./admin.ts";
 import { type CallOptions, Channel, type ChannelOptions } from "./channel.ts";
 import {
   type Explanation,
@@ -10,9 +11,11 @@ import {
   stateToWire,
 } from "./job.ts";
 import { type LogRecord, type LogsOptions, readLogs } from "./logs.ts";
-import { Audit, given, Providers, Tokens, Workers } from "./operations.ts";
+import { given } from "./error.ts";
+import { Audit, Tokens, Workers } from "./operations.ts";
+import { Providers } from "./providers.ts";
 import { allPages } from "./pages.ts";
-import type { SubmitSpec } from "./spec.ts";
+import { specToWire, type SubmitSpec } from "./spec.ts";
 import { type SubmitOptions, type SubmittedJob, Submitter } from "./submit.ts";
 import { watchJob, type WatchOptions } from "./watch.ts";
 
@@ -24,14 +27,13 @@ export type { Attempt, Explanation, Job, JobEvent, ProviderVerdict } from "./job
 export type { LogRecord, LogRecordGap, LogsOptions } from "./logs.ts";
 export type { SubmitOptions, SubmittedJob } from "./submit.ts";
 export type { WatchOptions } from "./watch.ts";
+export type { Admin, Backup } from "./admin.ts";
 export type { CallOptions } from "./channel.ts";
 export type { RetryOptions } from "./patience.ts";
 export type {
   Audit,
   AuditEntry,
   AuditFilter,
-  Provider,
-  Providers,
   Role,
   Token,
   Tokens,
@@ -41,6 +43,19 @@ export type {
   Workers,
   WorkerState,
 } from "./operations.ts";
+export type {
+  NewProvider,
+  Provider,
+  ProviderCredentials,
+  ProviderEvent,
+  ProviderFilter,
+  ProviderHealth,
+  Providers,
+  ProviderStats,
+  ProviderTerms,
+  ProviderUpdate,
+  UnitPrices,
+} from "./providers.ts";
 export type { Blame, Cause, Failure, Stage } from "#job/failure.ts";
 export type { Usage } from "#job/job.ts";
 export type { AttemptState, JobState } from "#job/state.ts";
@@ -75,6 +90,7 @@ export class HodeiClient implements AsyncDisposable {
   readonly providers: Providers;
   readonly tokens: Tokens;
   readonly audit: Audit;
+  readonly admin: Admin;
   readonly #channel: Channel;
   readonly #submitter: Submitter;
 
@@ -85,6 +101,7 @@ export class HodeiClient implements AsyncDisposable {
     this.providers = new Providers(this.#channel);
     this.tokens = new Tokens(this.#channel);
     this.audit = new Audit(this.#channel);
+    this.admin = new Admin(this.#channel);
   }
 
   /** Resolves once the job is durable. All submits of one turn of the event loop travel together. */
@@ -143,7 +160,19 @@ export class HodeiClient implements AsyncDisposable {
   /** What the job waits for and how each provider was judged. */
   async explain(jobId: string, options: CallOptions = {}): Promise<Explanation> {
     const method = JobServiceService.explainJob;
-    return explanationFromWire(await this.#channel.call(method, { jobId }, options));
+    const request = { jobId, spec: undefined, tenant: "" };
+    return explanationFromWire(await this.#channel.call(method, request, options));
+  }
+
+  /** What would become of this job if it were submitted now; nothing of it is kept. */
+  async explainSpec(
+    spec: SubmitSpec,
+    options: CallOptions & Pick<SubmitOptions, "tenant"> = {},
+  ): Promise<Explanation> {
+    const { tenant = "", ...call } = options;
+    const request = { jobId: "", spec: specToWire(spec), tenant };
+    const method = JobServiceService.explainJob;
+    return explanationFromWire(await this.#channel.call(method, request, call));
   }
 
   /** Closes the connections; what is under way is rejected. */

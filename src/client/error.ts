@@ -77,3 +77,9 @@ export function isTransient(error: HodeiClientError): boolean {
     (error.code === "INTERNAL" && /RST_STREAM|stream closed/i.test(error.message))
   );
 }
+
+/** A field that the server always sets. */
+export function given<Value>(value: Value | undefined): Value {
+  if (value === undefined) throw new HodeiClientError("INTERNAL", "the answer is incomplete");
+  return value;
+}

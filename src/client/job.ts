@@ -8,7 +8,11 @@ import type {
   JobEvent as WireEvent,
   JobState as WireState,
 } from "#rpc/gen/hodei/v1/job.ts";
-import type { ExplainJobResponse } from "#rpc/gen/hodei/v1/job_service.ts";
+import type {
+  ExplainJobResponse,
+  ProviderVerdict as WireVerdict,
+} from "#rpc/gen/hodei/v1/job_service.ts";
+import { msOf } from "#rpc/time.ts";
 import { type SpecView, specView } from "./spec.ts";
 
 /** A job as the server has it. */
@@ -52,6 +56,8 @@ export interface Attempt {
   readonly signal: number | undefined;
   readonly failure: Failure | undefined;
   readonly peak: Usage | undefined;
+  /** By the price of its worker and the time that it had it, in units of the operator's choice; undefined before it ended. */
+  readonly cost: number | undefined;
 }
 
 /** One entry of a job's history. */
@@ -91,7 +97,17 @@ export interface ProviderVerdict {
   readonly reason: string;
   readonly rank: number | undefined;
   readonly score: number;
+  /** What the score is made of, by name; empty where the strategy looks at one thing only. */
+  readonly parts: Readonly<Record<string, number>>;
+  /** Of an hour of what the job asks for, in units of the operator's choice. */
+  readonly pricePerHour: number;
+  /** How long a start is expected to take. */
+  readonly startEstimateMs: number | undefined;
+  /** Whether it is given work: closed (yes), half_open (one start at a time, until it works again), open (no, since it failed). */
+  readonly circuit: (typeof circuits)[number] | "unknown";
 }
+
+const circuits = ["closed", "half_open", "open"] as const;
 
 const attemptStates: readonly AttemptState[] = ["planned", "starting", "running", "ended"];
 
@@ -138,14 +154,23 @@ export function explanationFromWire(answer: ExplainJobResponse): Explanation {
     summary: answer.summary,
     jobsAhead: answer.jobsAhead,
     tenantShare: answer.tenantShare,
-    providers: answer.providers.map(({ provider, type, eligible, reason, rank, score }) => ({
-      provider,
-      type,
-      isEligible: eligible,
-      reason,
-      rank: rank || undefined,
-      score,
-    })),
+    providers: answer.providers.map(verdictFromWire),
+  };
+}
+
+function verdictFromWire(verdict: WireVerdict): ProviderVerdict {
+  const { provider, type, eligible, reason, rank, score, parts, pricePerHour } = verdict;
+  return {
+    provider,
+    type,
+    isEligible: eligible,
+    reason,
+    rank: rank || undefined,
+    score,
+    parts,
+    pricePerHour,
+    startEstimateMs: msOf(verdict.expectedStart),
+    circuit: circuits[verdict.circuit - 1] ?? "unknown",
   };
 }
 
@@ -172,5 +197,6 @@ function attemptFromWire(attempt: WireAttempt): Attempt {
     signal: attempt.signal || undefined,
     failure: attempt.failure && failureFromWire(attempt.failure),
     peak: attempt.peak && usageFromWire(attempt.peak),
+    cost: attempt.cost,
   };
 }

@@ -1,9 +1,5 @@
 import { type AuditEntry, AuditServiceService } from "#rpc/gen/hodei/v1/audit_service.ts";
 import {
-  type Provider as WireProvider,
-  ProviderServiceService,
-} from "#rpc/gen/hodei/v1/provider_service.ts";
-import {
   type Role as WireRole,
   type Token as WireToken,
   TokenServiceService,
@@ -15,7 +11,7 @@ import {
 } from "#rpc/gen/hodei/v1/worker_service.ts";
 import { durationOf } from "#rpc/time.ts";
 import type { CallOptions, Channel } from "./channel.ts";
-import { HodeiClientError } from "./error.ts";
+import { given } from "./error.ts";
 import { allPages } from "./pages.ts";
 
 export const workerStates = [
@@ -31,18 +27,11 @@ export type WorkerState = (typeof workerStates)[number];
 export const roles = ["viewer", "submitter", "operator", "admin"] as const;
 export type Role = (typeof roles)[number];
 
-const healths = ["healthy", "degraded", "unhealthy"] as const;
-
 /** A worker as the server has it. */
 export interface Worker extends Omit<WireWorker, "state" | "connected"> {
   readonly state: WorkerState;
   /** Whether its agent is connected to the server now. */
   readonly isConnected: boolean;
-}
-
-/** Something that starts workers. */
-export interface Provider extends Omit<WireProvider, "health"> {
-  readonly health: (typeof healths)[number] | "unknown";
 }
 
 /** A bearer token without its secret. */
@@ -118,27 +107,6 @@ export class Workers {
   }
 }
 
-export class Providers {
-  readonly #channel: Channel;
-
-  constructor(channel: Channel) {
-    this.#channel = channel;
-  }
-
-  /** By name. */
-  async list(options: CallOptions = {}): Promise<Provider[]> {
-    const method = ProviderServiceService.listProviders;
-    const { providers } = await this.#channel.call(method, {}, options);
-    return providers.map(providerFromWire);
-  }
-
-  async get(name: string, options: CallOptions = {}): Promise<Provider> {
-    const method = ProviderServiceService.getProvider;
-    const { provider } = await this.#channel.call(method, { name }, options);
-    return providerFromWire(given(provider));
-  }
-}
-
 /** Bearer tokens of clients: for admins. */
 export class Tokens {
   readonly #channel: Channel;
@@ -198,18 +166,8 @@ export class Audit {
   }
 }
 
-/** A field that the server always sets. */
-export function given<Value>(value: Value | undefined): Value {
-  if (value === undefined) throw new HodeiClientError("INTERNAL", "the answer is incomplete");
-  return value;
-}
-
 function workerFromWire({ state, connected, ...rest }: WireWorker): Worker {
   return { ...rest, state: workerStates[state - 1] ?? "planned", isConnected: connected };
-}
-
-function providerFromWire({ health, ...rest }: WireProvider): Provider {
-  return { ...rest, health: healths[health - 1] ?? "unknown" };
 }
 
 function tokenFromWire({ role, ...rest }: WireToken): Token {

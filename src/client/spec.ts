@@ -34,6 +34,8 @@ export interface SubmitSpec {
   readonly reschedule?: "after_loss" | "never" | undefined;
   /** How long the log is kept after the job's end. Default 7 days. */
   readonly logTtlMs?: number | undefined;
+  /** How long the worker of an attempt that failed is kept, with its files. */
+  readonly holdMs?: number | undefined;
   readonly retry?: RetrySpec | undefined;
   /** Where it should run; an object says whether it may run elsewhere. */
   readonly provider?: string | ProviderSpec | undefined;
@@ -66,9 +68,19 @@ export interface RetrySpec {
 }
 
 export interface ProviderSpec {
-  readonly name: string;
+  /** A provider's name or type. */
+  readonly name?: string | undefined;
   /** Whether the job may run nowhere else. */
   readonly isStrict?: boolean | undefined;
+  /** The strategy that chooses among providers. Default: the tenant's, else the server's. */
+  readonly strategy?: string | undefined;
+  /** Labels that the provider must have. */
+  readonly requiredLabels?: Readonly<Record<string, string>> | undefined;
+  readonly preferredLabels?: Readonly<Record<string, string>> | undefined;
+  readonly preferredRegion?: string | undefined;
+  /** Default: every region. */
+  readonly allowedRegions?: readonly string[] | undefined;
+  readonly architecture?: "amd64" | "arm64" | undefined;
 }
 
 /** The spec of a job that the server has, defaults filled in; it can be submitted again. */
@@ -112,6 +124,7 @@ export function specToWire(spec: SubmitSpec): WireSpec {
           ? ReschedulePolicy.RESCHEDULE_POLICY_NEVER
           : ReschedulePolicy.RESCHEDULE_POLICY_AFTER_LOSS,
     logTtl: optionalDuration(spec.logTtlMs),
+    holdAfterFailure: optionalDuration(spec.holdMs),
   };
 }
 
@@ -145,8 +158,17 @@ function retryToWire(retry: RetrySpec): WireSpec["retry"] {
 
 function providerToWire(provider: SubmitSpec["provider"]): WireSpec["provider"] {
   if (provider === undefined) return undefined;
-  if (typeof provider === "string") return { name: provider, strict: false };
-  return { name: provider.name, strict: provider.isStrict ?? false };
+  const wish: ProviderSpec = typeof provider === "string" ? { name: provider } : provider;
+  return {
+    name: wish.name ?? "",
+    strict: wish.isStrict ?? false,
+    strategy: wish.strategy ?? "",
+    requiredLabels: { ...wish.requiredLabels },
+    preferredLabels: { ...wish.preferredLabels },
+    preferredRegion: wish.preferredRegion ?? "",
+    allowedRegions: [...(wish.allowedRegions ?? [])],
+    architecture: wish.architecture ?? "",
+  };
 }
 
 function optionalDuration(ms: number | undefined): WireSpec["logTtl"] {

@@ -25,6 +25,8 @@ export interface JobSpec {
   readonly disconnectToleranceMs: number;
   readonly reschedule: "after_loss" | "never";
   readonly logTtlMs: number;
+  /** How long the worker of an attempt that failed is kept to be looked at. */
+  readonly holdMs: number;
   readonly retry: RetryPolicy;
   readonly provider: ProviderPreference | undefined;
 }
@@ -53,9 +55,20 @@ export interface RetryPolicy {
   readonly retryLost: boolean;
 }
 
+/** Where a job should run; what is empty says nothing. */
 export interface ProviderPreference {
+  /** A provider's name or type. */
   readonly name: string;
   readonly isStrict: boolean;
+  /** The strategy that chooses among providers. */
+  readonly strategy: string;
+  /** The provider must have all of these. */
+  readonly requiredLabels: Readonly<Record<string, string>>;
+  readonly preferredLabels: Readonly<Record<string, string>>;
+  readonly preferredRegion: string;
+  readonly allowedRegions: readonly string[];
+  /** `amd64`, `arm64`. */
+  readonly architecture: string;
 }
 
 /** A job as the store knows it. Times are milliseconds since 1970. */
@@ -104,6 +117,8 @@ export interface Attempt {
   readonly signal: number | undefined;
   readonly failure: Failure | undefined;
   readonly peak: Usage | undefined;
+  /** What an hour of its worker was to cost, in units of the operator's choice; undefined until the attempt has ended. */
+  readonly pricePerHour: number | undefined;
 }
 
 export interface Usage {

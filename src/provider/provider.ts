@@ -38,6 +38,12 @@ export interface Provider extends AsyncDisposable {
   /** The worker has redeemed its token: whatever held the token is removed. */
   forgetToken?(id: WorkerId): Promise<void>;
 
+  /**
+   * Whether the token that an agent shows was made for that very worker (DESIGN G15): true only if whoever made it confirms its audience, the namespace and
+   * account of our workers, and the `uid` that the create call returned. Rejects when nobody can say now. Absent: workers prove themselves by their one-time token.
+   */
+  attest?(worker: { readonly id: WorkerId; readonly uid: string }, token: string): Promise<boolean>;
+
   /** The last lines that the worker itself printed, for a log whose agent died; undefined when the provider kept none. */
   readTail?(id: WorkerId, uid: string): Promise<Uint8Array | undefined>;
 

@@ -48,6 +48,10 @@ export interface EdgeOptions<Caller> {
   readonly admit: (incoming: Incoming) => Caller | Promise<Caller>;
   /** What a caller is told about an error. */
   readonly toStatus: (error: unknown, log: Logger) => CallStatus;
+  /** A stream was let in; `end` ends it with an error. Gives what is to be called when it is over. */
+  readonly onStream?: (caller: Caller, end: (error: unknown) => void) => (() => void) | undefined;
+  /** A call has come. */
+  readonly onBegin?: (method: string) => void;
   /** A call is over. */
   readonly onEnd: (method: string, code: number, seconds: number) => void;
 }
@@ -74,7 +78,9 @@ export class Edge<Caller> {
     const end = new AbortControllerOnDemand();
     let code: number = codes.CANCELLED;
     let isOver = false;
+    let onOver: (() => void) | undefined;
     let correlationId = "";
+    options.onBegin?.(definition.path);
 
     const outer = new ServerInterceptingCall(inner, {
       start: (next) => {
@@ -85,6 +91,13 @@ export class Edge<Caller> {
             const admitted = (caller: Caller): void => {
               call.admit(caller);
               this.#calls.set(metadata, call);
+              if (definition.requestStream || definition.responseStream) {
+                onOver = options.onStream?.(caller, (error) => {
+                  refused(error);
+                  // Its reader may take nothing, not even the end.
+                  setTimeout(() => isOver || call.reset(), lastWordMs).unref();
+                });
+              }
               pass(metadata);
             };
             const refused = (error: unknown): void => {
@@ -107,6 +120,7 @@ export class Edge<Caller> {
             if (isOver) return;
             isOver = true;
             end.abort();
+            onOver?.();
             options.onEnd(definition.path, code, (performance.now() - startedAt) / 1000);
           },
         });
@@ -123,6 +137,9 @@ export class Edge<Caller> {
     return outer;
   };
 }
+
+/** How long a stream that is ended gets to take what was written before. */
+const lastWordMs = 500;
 
 class AbortControllerOnDemand {
   #controller: AbortController | undefined;

@@ -37,6 +37,7 @@ export function specFromWire(wire: WireSpec, defaults: SpecDefaults = specDefaul
     reschedule:
       wire.reschedule === ReschedulePolicy.RESCHEDULE_POLICY_NEVER ? "never" : "after_loss",
     logTtlMs: msOf(wire.logTtl) ?? defaults.logTtlMs,
+    holdMs: msOf(wire.holdAfterFailure) ?? 0,
     retry: retryFromWire(wire.retry, defaults),
     provider: providerFromWire(wire.provider),
   };
@@ -65,6 +66,7 @@ export function specToWire(spec: JobSpec): WireSpec {
         ? ReschedulePolicy.RESCHEDULE_POLICY_NEVER
         : ReschedulePolicy.RESCHEDULE_POLICY_AFTER_LOSS,
     logTtl: durationOf(spec.logTtlMs),
+    holdAfterFailure: spec.holdMs === 0 ? undefined : durationOf(spec.holdMs),
     retry: {
       maxAttempts: spec.retry.maxAttempts,
       initialBackoff: durationOf(spec.retry.initialBackoffMs),
@@ -73,7 +75,7 @@ export function specToWire(spec: JobSpec): WireSpec {
       retryableExitCodes: [...spec.retry.retryableExitCodes],
       retryLost: spec.retry.retryLost,
     },
-    provider: spec.provider && { name: spec.provider.name, strict: spec.provider.isStrict },
+    provider: spec.provider && providerToWire(spec.provider),
   };
 }
 
@@ -100,7 +102,23 @@ function retryFromWire(wire: WireSpec["retry"], defaults: SpecDefaults): RetryPo
 }
 
 function providerFromWire(wire: WireSpec["provider"]): ProviderPreference | undefined {
-  return wire === undefined || wire.name === ""
-    ? undefined
-    : { name: wire.name, isStrict: wire.strict };
+  if (wire === undefined) return undefined;
+  const { strict: isStrict, ...rest } = wire;
+  const isSaid = Object.values(rest).some((wish) => Object.keys(wish).length > 0);
+  return isSaid ? { ...rest, isStrict } : undefined;
+}
+
+function providerToWire(preference: ProviderPreference): WireSpec["provider"] {
+  const { isStrict: strict, requiredLabels, preferredLabels, allowedRegions } = preference;
+  const { name, strategy, preferredRegion, architecture } = preference;
+  return {
+    name,
+    strict,
+    strategy,
+    requiredLabels: { ...requiredLabels },
+    preferredLabels: { ...preferredLabels },
+    preferredRegion,
+    allowedRegions: [...allowedRegions],
+    architecture,
+  };
 }

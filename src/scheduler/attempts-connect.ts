@@ -90,14 +90,15 @@ export async function loseJobs(
     readonly side: Side | undefined;
     readonly jobs: readonly Job[];
     readonly failure: Failure;
+    readonly tail?: Uint8Array | undefined;
   },
 ): Promise<readonly JobId[]> {
-  const { side, jobs, failure } = lost;
+  const { side, jobs, failure, tail } = lost;
   const ends = jobs.map(async (job) => {
     const attempt = job.attempts.at(-1);
     if (attempt === undefined) return [];
     const { logTtlMs } = ground.readSpec(job.spec);
-    await loseLog(ground, attempt.id, logTtlMs);
+    await loseLog(ground, attempt.id, { ttlMs: logTtlMs, tail });
     const known = side?.attempts.get(attempt.id);
     const outcome = lostOutcome(ground, attempt, { failure, known });
     const answer = await finishes.lose(job, attempt.id, outcome);

@@ -4,12 +4,19 @@ import { type Finishes, hasEnded } from "./attempts-finish.ts";
 import { endLog } from "./attempts-logs.ts";
 import type { Starts } from "./attempts-starts.ts";
 import { findHeld, type Ground, type Held, type Side } from "./attempts-side.ts";
-import type { Connection, ResultReport, StartReport, UsageReport } from "./scheduler.ts";
+import type {
+  Connection,
+  DrainNotice,
+  ResultReport,
+  StartReport,
+  UsageReport,
+} from "./scheduler.ts";
 
 export interface ConnectionParts {
   readonly side: Side;
   readonly epoch: number;
   readonly hear: () => void;
+  readonly drain: (notice: DrainNotice) => void;
   readonly leave: (reason: string) => void;
   readonly close: () => void;
 }
@@ -55,6 +62,10 @@ export class LiveConnection implements Connection {
     const unknown = this.#split(results, known);
     this.#finish(known);
     return unknown.length === 0 ? undefined : this.#look(unknown, (found) => this.#finish(found));
+  }
+
+  draining(notice: DrainNotice): void {
+    if (this.#isNewest()) this.#parts.drain(notice);
   }
 
   goodbye(reason: string): void {

@@ -1,7 +1,7 @@
 import type { AttemptId, WorkerId } from "#job/id.ts";
 import type { Job, Outcome } from "#job/job.ts";
 import { judge } from "#job/retry.ts";
-import type { AttemptFinish } from "#store/store.ts";
+import type { AttemptFinish, Finished } from "#store/store.ts";
 import { type Ground, Held, type Side } from "./attempts-side.ts";
 import type { Starts } from "./attempts-starts.ts";
 import type { Dispatch } from "./dispatch.ts";
@@ -16,7 +16,7 @@ interface Finish {
   readonly side: Side | undefined;
   readonly classKey: string;
   readonly backoffMs: number;
-  readonly stored: (answer: "ok" | "fenced") => void;
+  readonly stored: (answer: Finished) => void;
 }
 
 /** Most pauses of jobs that back off which are waited for here; the provision loop wakes the others. */
@@ -54,12 +54,12 @@ export class Finishes {
     const held = heldOf(job, report.attemptId);
     const { classKey } = side;
     const finish = this.#judge(held, report.outcome);
-    const stored = (answer: "ok" | "fenced"): void => this.#answer(side, report.attemptId, answer);
+    const stored = (answer: Finished): void => this.#answer(side, report.attemptId, answer);
     this.#gather({ ...finish, held: undefined, side: undefined, classKey, stored });
   }
 
   /** Ends an attempt on its agent's behalf; resolves once that is stored. */
-  async lose(job: Job, attemptId: AttemptId, outcome: Outcome): Promise<"ok" | "fenced"> {
+  async lose(job: Job, attemptId: AttemptId, outcome: Outcome): Promise<Finished> {
     const finish = this.#judge(heldOf(job, attemptId), outcome);
     const { classKey } = job;
     return new Promise((stored, rejected) => {
@@ -134,7 +134,7 @@ export class Finishes {
     }
   }
 
-  #settle(one: Finish, answer: "ok" | "fenced"): void {
+  #settle(one: Finish, answer: Finished): void {
     const { held, side, finish, classKey, backoffMs } = one;
     one.stored(answer);
     if (side !== undefined && held !== undefined) {
@@ -142,7 +142,7 @@ export class Finishes {
       side.attempts.delete(held.attemptId);
       this.#answer(side, held.attemptId, answer);
     }
-    if (answer === "fenced") return;
+    if (answer !== "ok") return;
     this.#ground.count("finished");
     this.#ground.log.info(
       { ...one.facts, move: finish.move, cause: finish.outcome.failure?.cause },
@@ -154,9 +154,9 @@ export class Finishes {
     else this.#wakeLater(classKey, backoffMs);
   }
 
-  #answer(side: Side, attemptId: AttemptId, answer: "ok" | "fenced"): void {
+  #answer(side: Side, attemptId: AttemptId, answer: Finished): void {
     if (answer === "fenced") this.#ground.count("fenced");
-    side.link?.acknowledge(attemptId, answer);
+    side.link?.acknowledge(attemptId, answer === "fenced" ? answer : "ok");
   }
 
   #wakeLater(classKey: string, pauseMs: number): void {

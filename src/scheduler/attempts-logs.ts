@@ -1,7 +1,10 @@
 import { HodeiError } from "#error.ts";
 import type { AttemptId } from "#job/id.ts";
 import type { Ground, Held, Side } from "./attempts-side.ts";
+import { BatchBuilder } from "#log/lines.ts";
 import type { AttemptBatch } from "./scheduler.ts";
+
+const tailHeader = "the agent died; the worker itself printed last:\n";
 
 /** Stores a batch of an attempt that is held, and tells who waits for it. */
 export async function appendHeld(
@@ -40,10 +43,38 @@ export async function endLog(
   return true;
 }
 
-/** Ends the log of an attempt whose agent is not heard any more. */
-export async function loseLog(ground: Ground, attemptId: AttemptId, ttlMs: number): Promise<void> {
+/** Ends the log of an attempt whose agent is not heard any more, with what its worker printed last. */
+export async function loseLog(
+  ground: Ground,
+  attemptId: AttemptId,
+  { ttlMs, tail }: { readonly ttlMs: number; readonly tail: Uint8Array | undefined },
+): Promise<void> {
   ground.count("log_lost");
+  if (tail !== undefined && tail.length > 0) {
+    await appendTail(ground, attemptId, tail).catch((error: unknown) => {
+      // It would help, but the end of the attempt does not wait for it.
+      ground.log.warn({ attemptId, err: error }, "the worker's last output was not kept");
+    });
+  }
   await ground.logStore.end(attemptId, { expiresAt: ground.now() + ttlMs, missing: "lost" });
+}
+
+async function appendTail(
+  { logStore, now }: Ground,
+  attemptId: AttemptId,
+  tail: Uint8Array,
+): Promise<void> {
+  const log = await logStore.findLog(attemptId);
+  if (log?.hasEnded === true) return;
+  const builder = new BatchBuilder(log === undefined ? {} : { last: log.last });
+  const timeMicros = now() * 1_000;
+  builder.add("system", Buffer.from(tailHeader), timeMicros);
+  builder.add("system", Buffer.from(tail), timeMicros);
+  let number = log?.batch ?? 0;
+  for (const { bytes } of builder.flush(timeMicros)) {
+    number += 1;
+    await logStore.append(attemptId, { number, bytes });
+  }
 }
 
 /** Whether the batch became durable in time; undefined when the connection went away before that. */

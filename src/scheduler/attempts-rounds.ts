@@ -1,4 +1,5 @@
 import type { AttemptId, WorkerId } from "#job/id.ts";
+import type { DrainNotice } from "./scheduler.ts";
 import { currentAttempt, type Ground, type Side } from "./attempts-side.ts";
 
 /** Writes what happens to a worker into the histories of its jobs. */
@@ -10,6 +11,21 @@ export async function noteWorker(ground: Ground, id: WorkerId, message: string):
   });
   await ground.store.recordStages(stages, ground.now());
   ground.watch.touch(worker.jobs);
+}
+
+/** Its agent was asked to end: nothing more is claimed for it. */
+export function drainSide(ground: Ground, side: Side, { reason, graceMs }: DrainNotice): void {
+  side.takesWork = false;
+  side.isDrained = true;
+  ground.log.warn({ workerId: side.id, reason, graceMs }, "worker is being ended");
+  const seconds = Math.round(graceMs / 1_000);
+  const message = `the worker is being ended (${reason}); the job gets ${seconds} s to end by itself`;
+  Promise.all([
+    ground.store.drainWorker(side.id, reason, ground.now()),
+    noteWorker(ground, side.id, message),
+  ]).catch((error: unknown) => {
+    ground.log.warn({ workerId: side.id, err: error }, "drain was not stored");
+  });
 }
 
 /** Attempts past their deadline that another hand has ended meanwhile. */

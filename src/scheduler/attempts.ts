@@ -11,7 +11,7 @@ import { forgotten, readCurrent, loseJobs, reconcile } from "./attempts-connect.
 import { LiveConnection } from "./attempts-connection.ts";
 import { Finishes } from "./attempts-finish.ts";
 import { appendHeld } from "./attempts-logs.ts";
-import { checkHeld, noteWorker } from "./attempts-rounds.ts";
+import { checkHeld, drainSide, noteWorker } from "./attempts-rounds.ts";
 import {
   type AttemptCount,
   type AttemptLimits,
@@ -103,6 +103,7 @@ class RunningAttempts implements Attempts {
       side,
       epoch,
       hear: () => this.#hear(worker.id),
+      drain: (notice) => drainSide(this.#ground, side, notice),
       leave: (reason) => this.#leave(side, reason),
       close: () => this.#close(side, epoch),
     });
@@ -176,13 +177,13 @@ class RunningAttempts implements Attempts {
     void this.#dispatch.claim(side);
   }
 
-  async loseWorker(worker: Worker, failure: Failure): Promise<void> {
+  async loseWorker(worker: Worker, failure: Failure, tail?: Uint8Array): Promise<void> {
     const side = this.#sideOf(worker.id, worker.classKey);
     // It may be given nothing; should it be alive after all, it connects again and, once this is stored, is told what it lost.
     (side.link ?? side.opening)?.close("unavailable");
     this.#detach(side, ++this.#epochs);
     const losing = readCurrent(this.#ground, worker).then(async (jobs) =>
-      loseJobs(this.#ground, this.#finishes, { side, jobs, failure }),
+      loseJobs(this.#ground, this.#finishes, { side, jobs, failure, tail }),
     );
     side.writes = Promise.allSettled([side.writes, losing]);
     await losing;

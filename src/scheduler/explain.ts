@@ -1,14 +1,16 @@
 import type { Stage } from "#job/failure.ts";
 import type { Job, JobEvent } from "#job/job.ts";
+import type { Demand } from "#store/store.ts";
 import type { Worker } from "#worker/worker.ts";
+import { probesOf } from "./place.ts";
 import { type ClassVerdict, judgeClass } from "./place-verdicts.ts";
 import { noProvider } from "./provision-notes.ts";
 import type { Explanation } from "./scheduler.ts";
 import type { Parts } from "./start-parts.ts";
-import type { Strategy } from "./strategy.ts";
+import type { Strategies } from "./strategies.ts";
 
 export interface ExplainOptions {
-  readonly strategy: Strategy;
+  readonly strategies: Strategies;
   readonly weightOf: (tenant: string) => number;
 }
 
@@ -23,9 +25,8 @@ export async function explain(
     parts.store.readDemand(parts.now()),
     job.state === "queued" ? parts.store.countAhead(job.id) : undefined,
   ]);
-  const verdict = judgeNow(parts, { ...options, workers, classKey: job.classKey });
-  const tenants = new Set(demand.map((entry) => entry.tenant)).add(job.tenant);
-  const total = [...tenants].reduce((sum, tenant) => sum + options.weightOf(tenant), 0);
+  const { classKey, tenant } = job;
+  const verdict = judgeNow(parts, { ...options, workers, classKey, tenant });
   const { stage, summary } =
     job.state === "queued"
       ? await explainQueued(parts, { job, workers, verdict })
@@ -34,25 +35,64 @@ export async function explain(
     stage,
     summary,
     jobsAhead: ahead,
-    tenantShare: total === 0 ? 0 : options.weightOf(job.tenant) / total,
+    tenantShare: shareOf(tenant, demand, options.weightOf),
     providers: verdict.verdicts,
   };
+}
+
+/** The same for a job that nobody has submitted: what would become of it now. */
+export async function explainWish(
+  parts: Parts,
+  options: ExplainOptions,
+  wish: { readonly classKey: string; readonly tenant: string },
+): Promise<Explanation> {
+  const { classKey, tenant } = wish;
+  const [workers, demand] = await Promise.all([
+    parts.store.listLiveWorkers(),
+    parts.store.readDemand(parts.now()),
+  ]);
+  const verdict = judgeNow(parts, { ...options, workers, classKey, tenant });
+  const jobsAhead = demand
+    .filter((entry) => entry.classKey === classKey && entry.tenant === tenant)
+    .reduce((sum, entry) => sum + entry.queued, 0);
+  return {
+    ...explainPlace(parts, workers, verdict),
+    jobsAhead,
+    tenantShare: shareOf(tenant, demand, options.weightOf),
+    providers: verdict.verdicts,
+  };
+}
+
+function shareOf(
+  tenant: string,
+  demand: readonly Demand[],
+  weightOf: ExplainOptions["weightOf"],
+): number {
+  const tenants = new Set(demand.map((entry) => entry.tenant)).add(tenant);
+  const total = [...tenants].reduce((sum, name) => sum + weightOf(name), 0);
+  return total === 0 ? 0 : weightOf(tenant) / total;
 }
 
 export function judgeNow(
   parts: Parts,
   wish: {
-    readonly strategy: Strategy;
+    readonly strategies: Strategies;
     readonly workers: readonly Worker[];
     readonly classKey: string;
+    readonly tenant: string | undefined;
   },
 ): ClassVerdict {
+  const { workers } = wish;
+  const providers = parts.providers.view();
+  const probes = probesOf({ providers, workers });
   return judgeClass(wish.classKey, {
-    providers: parts.providers.view(),
-    strategy: wish.strategy,
+    providers,
+    strategies: wish.strategies,
+    tenant: wish.tenant,
     turn: 0,
     now: parts.now(),
-    workersOf: (name) => wish.workers.filter((worker) => worker.provider === name).length,
+    workersOf: (name) => workers.filter((worker) => worker.provider === name).length,
+    probesOf: (name) => probes.get(name) ?? 0,
   });
 }
 
@@ -74,7 +114,11 @@ async function explainQueued(
   }
   const own = workers.find((worker) => worker.forJob === job.id && worker.readyAt === undefined);
   if (own !== undefined && own.state !== "stopping") return explainStart(parts, job, own);
-  const { ranked, full, canPass } = verdict;
+  return explainPlace(parts, workers, verdict);
+}
+
+function explainPlace(parts: Parts, workers: readonly Worker[], verdict: ClassVerdict): Said {
+  const { ranked, full, passing, canPass } = verdict;
   if (ranked.length > 0) {
     const provider = ranked[0] ?? "";
     return { stage: "selecting", summary: `waits for a worker, to be started on ${provider}` };
@@ -85,15 +129,13 @@ async function explainQueued(
   }
   const { message } = noProvider(verdict.verdicts);
   if (!canPass) return { stage: "selecting", summary: message };
-  const pauses = verdict.verdicts.find((entry) => entry.reason.startsWith("pauses"));
-  return {
-    stage: "selecting",
-    summary: `waits for a worker: ${pauses?.provider ?? ""} ${pauses?.reason ?? ""}`,
-  };
+  const pauses = verdict.verdicts.filter(({ provider }) => passing.includes(provider));
+  const said = pauses.map(({ provider, reason }) => `${provider} ${reason}`).join("; ");
+  return { stage: "selecting", summary: `waits for a worker: ${said}` };
 }
 
 function busyOn(parts: Parts, name: string, workers: readonly Worker[]): string {
-  const max = parts.providers.find(name)?.capacity().maxWorkers ?? 0;
+  const max = parts.providers.view().find((view) => view.name === name)?.maxWorkers ?? 0;
   const own = workers.filter((worker) => worker.provider === name);
   const ending = own.filter(({ state }) => state === "stopping" || state === "draining").length;
   const tail = ending === 0 ? "" : ` (${ending} of them ending)`;

@@ -1,14 +1,18 @@
-import type { WorkerId } from "#job/id.ts";
+import type { JobId, WorkerId } from "#job/id.ts";
 import type { Demand } from "#store/store.ts";
-import type { Worker } from "#worker/worker.ts";
+import { isExpected, type Worker } from "#worker/worker.ts";
 
 /** Free slots of the workers that are there or on their way, by class and tenant. */
 export interface Pools {
   readonly all: ReadonlyMap<string, Pool>;
   /** More slots, of a worker that is being planned. */
   add(classKey: string, tenant: string | undefined, slots: number): void;
-  /** Workers of a class without tenant and without a job that demand has left over. */
-  spare(classKey: string, provider: string | undefined): number;
+  /** Workers without a job that demand has left over: those of a class and tenant, on one provider or any. */
+  spare(wanted: {
+    readonly classKey: string;
+    readonly tenant: string | undefined;
+    readonly provider: string | undefined;
+  }): number;
   /** Takes one ready worker without a job that demand has left over, warm ones last. */
   takeIdle(provider: string): WorkerId | undefined;
 }
@@ -50,8 +54,8 @@ export function createPools(workers: readonly Worker[]): Pools {
     add(classKey, tenant, slots) {
       poolOf(classKey, tenant).coming += slots;
     },
-    spare(classKey, provider) {
-      const pool = all.get(keyOf(classKey, undefined));
+    spare({ classKey, tenant, provider }) {
+      const pool = all.get(keyOf(classKey, tenant));
       if (pool === undefined) return 0;
       const spare = spareOf(pool);
       if (provider === undefined) return spare.length;
@@ -84,14 +88,26 @@ export function takeSlot(pools: Pools, demand: Demand): boolean {
   return false;
 }
 
-/** Workers that demand has left over, but for the warm ones that a class keeps. */
+/** Workers that demand has left over, but for the warm ones that are kept, by `keyOf`. */
 export function idleWorkers(pools: Pools, kept: ReadonlyMap<string, number>): readonly WorkerId[] {
   return [...pools.all.values()].flatMap((pool) => {
-    const keep = pool.tenant === undefined ? (kept.get(pool.classKey) ?? 0) : 0;
     return spareOf(pool)
-      .slice(keep)
+      .slice(kept.get(keyOf(pool.classKey, pool.tenant)) ?? 0)
       .map((worker) => worker.id);
   });
+}
+
+/** Workers that wait for a job for which an older one does: of two that are started for one job only one is needed. */
+export function rivalsOf(workers: readonly Worker[]): ReadonlySet<WorkerId> {
+  const first = new Map<JobId, WorkerId>();
+  const rivals = new Set<WorkerId>();
+  for (const worker of workers.toSorted((one, other) => compare(one.id, other.id))) {
+    const { id, forJob } = worker;
+    if (forJob === undefined || !isExpected(worker)) continue;
+    if (first.has(forJob)) rivals.add(id);
+    else first.set(forJob, id);
+  }
+  return rivals;
 }
 
 /** Jobs that tenants have on workers of their own. */
@@ -128,7 +144,8 @@ function byUse(one: Worker, other: Worker): number {
   return isReady(one) - isReady(other) || compare(one.id, other.id);
 }
 
-function keyOf(classKey: string, tenant: string | undefined): string {
+/** Names a pool. */
+export function keyOf(classKey: string, tenant: string | undefined): string {
   return `${classKey}\n${tenant ?? ""}`;
 }
 

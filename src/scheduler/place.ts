@@ -5,18 +5,28 @@ import {
   byUrgency,
   createPools,
   idleWorkers,
+  keyOf,
   type Pools,
+  rivalsOf,
   takeSlot,
   usedByTenant,
 } from "./place-supply.ts";
-import { type ClassVerdict, judgeClass, type ProviderView } from "./place-verdicts.ts";
+import {
+  type ClassVerdict,
+  type ClassView,
+  judgeView,
+  type ProviderView,
+  viewClass,
+} from "./place-verdicts.ts";
 import type { ProviderVerdict } from "./scheduler.ts";
-import type { Strategy } from "./strategy.ts";
+import type { Strategies } from "./strategies.ts";
 
 export interface WarmWish {
   readonly classKey: string;
   /** Undefined: the first in the strategy's ranking. */
   readonly provider: string | undefined;
+  /** Whose jobs they are for; undefined: anybody's. */
+  readonly tenant: string | undefined;
   readonly count: number;
 }
 
@@ -30,7 +40,7 @@ export interface Snapshot {
   readonly silent: ReadonlySet<WorkerId>;
   readonly providers: readonly ProviderView[];
   readonly warm: readonly WarmWish[];
-  readonly strategy: Strategy;
+  readonly strategies: Strategies;
   /** Decisions made before this round. */
   readonly turn: number;
   readonly limits: PlaceLimits;
@@ -85,10 +95,15 @@ interface Board {
   readonly snapshot: Snapshot;
   readonly pools: Pools;
   readonly counts: Map<string, number>;
-  readonly placements: Map<string, Placement>;
+  /** As `VerdictContext.probesOf`. */
+  readonly probes: Map<string, number>;
+  readonly placements: Map<string, { -readonly [Key in keyof Placement]: Placement[Key] }>;
   readonly unplaced: Unplaced[];
   /** Classes that nobody can take; room only shrinks within a round. */
   readonly hopeless: Map<string, ClassVerdict>;
+  /** Classes that were judged after the last plan, when nothing changes any more. */
+  readonly late: Map<string, ClassVerdict>;
+  readonly views: Map<string, ClassView>;
   plans: number;
 }
 
@@ -101,13 +116,18 @@ export function place(snapshot: Snapshot): Plan {
   for (const worker of snapshot.workers) {
     counts.set(worker.provider, (counts.get(worker.provider) ?? 0) + 1);
   }
+  const rivals = rivalsOf(snapshot.workers);
+  const supply = snapshot.workers.filter(({ id }) => !snapshot.silent.has(id) && !rivals.has(id));
   const board: Board = {
     snapshot,
-    pools: createPools(snapshot.workers.filter(({ id }) => !snapshot.silent.has(id))),
+    pools: createPools(supply),
     counts,
+    probes: probesOf(snapshot),
     placements: new Map(),
     unplaced: [],
     hopeless: new Map(),
+    late: new Map(),
+    views: new Map(),
     plans: 0,
   };
   serveDemand(board);
@@ -121,6 +141,22 @@ export function place(snapshot: Snapshot): Plan {
     surplus,
     evictions,
   };
+}
+
+/** Workers of each provider that show whether it works again, and have not done so yet. */
+export function probesOf({
+  providers,
+  workers,
+}: Pick<Snapshot, "providers" | "workers">): Map<string, number> {
+  const since = new Map(providers.map(({ name, circuit }) => [name, circuit.since]));
+  const probes = new Map<string, number>();
+  for (const { provider, readyAt, attempts, plannedAt, state } of workers) {
+    // One that has called back is as good as a probe that went well; one that is being ended has failed or was not needed.
+    const isOpen = readyAt === undefined && attempts === 0 && state !== "stopping";
+    if (!isOpen || plannedAt < (since.get(provider) ?? Infinity)) continue;
+    probes.set(provider, (probes.get(provider) ?? 0) + 1);
+  }
+  return probes;
 }
 
 function serveDemand(board: Board): void {
@@ -171,37 +207,51 @@ function leastServed(
 /** Plans a worker and takes its first slot; false when there is no room for one. */
 function planFor(board: Board, demand: Demand): boolean {
   const { limits } = board.snapshot;
-  const verdict = judge(board, demand.classKey);
+  const verdict = judge(board, demand.classKey, demand.tenant);
   const provider = verdict.ranked[0];
   if (provider === undefined || board.plans >= limits.maxPlans) return false;
   const view = board.snapshot.providers.find(({ name }) => name === provider);
   const tenant = limits.bindsTenant || view?.bindsTenant === true ? demand.tenant : undefined;
   const { classKey } = demand;
-  addPlan(board, { provider, classKey, tenant, isWarm: false, verdicts: verdict.verdicts });
+  addPlan(board, { provider, classKey, tenant, isWarm: false, verdict });
   board.pools.add(classKey, tenant, Math.min(limits.slots, limits.maxJobs) - 1);
   return true;
 }
 
-function judge(board: Board, classKey: string): ClassVerdict {
-  const known = board.hopeless.get(classKey);
+function judge(board: Board, classKey: string, tenant: string | undefined): ClassVerdict {
+  const { snapshot, hopeless, late, views } = board;
+  const { providers, strategies, now, turn, limits } = snapshot;
+  const isLate = board.plans >= limits.maxPlans;
+  const known = hopeless.get(classKey) ?? (isLate ? late.get(classKey) : undefined);
   if (known !== undefined) return known;
-  const { providers, strategy, now, turn } = board.snapshot;
-  const verdict = judgeClass(classKey, {
+  const view = views.get(classKey) ?? viewClass(classKey, { providers, now });
+  views.set(classKey, view);
+  const verdict = judgeView(view, {
     providers,
-    strategy,
+    strategies,
+    tenant,
     now,
     turn: turn + board.plans,
     workersOf: (name) => board.counts.get(name) ?? 0,
+    probesOf: (name) => board.probes.get(name) ?? 0,
   });
-  if (verdict.ranked.length === 0) board.hopeless.set(classKey, verdict);
+  if (verdict.ranked.length === 0) hopeless.set(classKey, verdict);
+  else if (isLate) late.set(classKey, verdict);
   return verdict;
 }
 
-function addPlan(board: Board, plan: Omit<Placement, "count">): void {
-  const key = JSON.stringify([plan.provider, plan.classKey, plan.tenant ?? null, plan.isWarm]);
-  const count = (board.placements.get(key)?.count ?? 0) + 1;
-  board.placements.set(key, { ...plan, count });
-  board.counts.set(plan.provider, (board.counts.get(plan.provider) ?? 0) + 1);
+function addPlan(
+  board: Board,
+  plan: Omit<Placement, "count" | "verdicts"> & { readonly verdict: ClassVerdict },
+): void {
+  const { verdict, ...rest } = plan;
+  const { provider } = rest;
+  const key = JSON.stringify([provider, rest.classKey, rest.tenant ?? null, rest.isWarm]);
+  const known = board.placements.get(key);
+  if (known !== undefined) known.count += 1;
+  else board.placements.set(key, { ...rest, verdicts: verdict.verdicts, count: 1 });
+  board.counts.set(provider, (board.counts.get(provider) ?? 0) + 1);
+  board.probes.set(provider, (board.probes.get(provider) ?? 0) + 1);
   board.plans += 1;
 }
 
@@ -214,28 +264,23 @@ function giveUp(board: Board, entry: Entry): void {
   board.unplaced.push({ tenant, classKey, count: entry.left, verdicts, full, canPass });
 }
 
-/** Refills the warm pool with the room that demand has left; how many idle workers each class keeps. */
+/** Refills the warm pool with the room that demand has left; how many idle workers each class and tenant keeps. */
 function serveWarm(board: Board): ReadonlyMap<string, number> {
   const { limits } = board.snapshot;
   const kept = new Map<string, number>();
   for (const wish of board.snapshot.warm) {
-    const { classKey } = wish;
-    kept.set(classKey, (kept.get(classKey) ?? 0) + wish.count);
-    let missing = wish.count - board.pools.spare(classKey, wish.provider);
+    const { classKey, tenant } = wish;
+    const key = keyOf(classKey, tenant);
+    kept.set(key, (kept.get(key) ?? 0) + wish.count);
+    let missing = wish.count - board.pools.spare(wish);
     while (missing > 0 && board.plans < limits.maxPlans) {
-      const verdict = judge(board, classKey);
+      const verdict = judge(board, classKey, tenant);
       const provider =
         wish.provider === undefined
           ? verdict.ranked[0]
           : verdict.ranked.find((name) => name === wish.provider);
       if (provider === undefined) break;
-      addPlan(board, {
-        provider,
-        classKey,
-        tenant: undefined,
-        isWarm: true,
-        verdicts: verdict.verdicts,
-      });
+      addPlan(board, { provider, classKey, tenant, isWarm: true, verdict });
       missing -= 1;
     }
   }

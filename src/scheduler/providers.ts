@@ -1,137 +1,109 @@
-import { setTimeout as wait } from "node:timers/promises";
-import type { Failure } from "#job/failure.ts";
-import type { Health, Provider, ProviderCapabilities } from "#provider/provider.ts";
+import { HodeiError } from "#error.ts";
+import type { Provider } from "#provider/provider.ts";
+import type { WorkerClass } from "#worker/class.ts";
 import type { Worker } from "#worker/worker.ts";
-import type { Pause, ProviderView } from "./place-verdicts.ts";
-import type { ProviderStatus } from "./scheduler.ts";
-import type { SchedulerLimits } from "./start-options.ts";
+import type { ProviderView } from "./place-verdicts.ts";
+import {
+  askHealth,
+  changeCircuit,
+  type Keeping,
+  showGauges,
+  tellChange,
+} from "./providers-changes.ts";
+import { type Known, newlyKnown, statusOf, viewOf } from "./providers-known.ts";
+import { dropPauses, learnStarts, type StartLessons } from "./providers-starts.ts";
+import { defaultSettings, type ProviderSettings, type ProviderStatus } from "./scheduler.ts";
 
-/** The configured providers with what this server has learned of them. */
-export interface Providers {
-  readonly all: readonly Provider[];
+/** The providers with what is said of them and what this server has learned of them. */
+export interface Providers extends StartLessons {
+  /** In the order in which they came. */
+  list(): readonly Provider[];
   find(name: string): Provider | undefined;
-  /** Asks every provider how it is; one that fails to answer is unhealthy. */
-  refresh(): Promise<void>;
+  /** Error: `already_exists`. */
+  add(provider: Provider, settings: ProviderSettings): void;
+  /** Error: `not_found`. */
+  settingsOf(name: string): ProviderSettings;
+  /** Error: `not_found`. */
+  change(name: string, settings: ProviderSettings): void;
+  remove(name: string): void;
+  /** Asks every provider, or that one, how it is; one that fails to answer is unhealthy. */
+  refresh(name?: string): Promise<void>;
+  /** Higher priorities first, then in the order in which they came. */
   view(): readonly ProviderView[];
   status(workers: readonly Worker[]): readonly ProviderStatus[];
-  /** A start failed: the provider gets no worker of the class for a pause that grows. */
-  startFailed(start: { readonly provider: string; readonly classKey: string }, why: Failure): void;
-  startSucceeded(start: { readonly provider: string; readonly classKey: string }): void;
+  /** From planning to redeeming. */
+  startDeadlineMs(name: string, workerClass: WorkerClass): number;
 }
 
-interface Known {
-  readonly provider: Provider;
-  health: Health;
-  /** Part of the starts that went well; the newest weigh most. */
-  successRatio: number;
-  readonly pauses: Map<string, Pause & { readonly failures: number }>;
-}
-
-export function createProviders(options: {
+export interface ProvidersOptions extends Keeping {
   readonly providers: readonly Provider[];
-  readonly limits: SchedulerLimits;
-  readonly now: () => number;
-  readonly random: () => number;
-}): Providers {
+  /** By name. */
+  readonly settings?: ReadonlyMap<string, ProviderSettings> | undefined;
+}
+
+export function createProviders(options: ProvidersOptions): Providers {
   const { limits, now } = options;
-  const known = new Map<string, Known>(
-    options.providers.map((provider) => [
-      provider.name,
-      {
-        provider,
-        health: { state: "unhealthy", reason: "has not answered yet" },
-        successRatio: 1,
-        pauses: new Map(),
-      },
-    ]),
-  );
-  return {
-    all: options.providers,
-    find: (name) => known.get(name)?.provider,
-    async refresh() {
-      await Promise.all(
-        [...known.values()].map(async (entry) => {
-          entry.health = await healthOf(entry.provider, limits.healthTimeoutMs);
-        }),
-      );
-    },
-    view: () => [...known.values()].map((entry) => viewOf(entry)),
-    status: (workers) => [...known.values()].map((entry) => statusOf(entry, workers)),
-    startFailed({ provider, classKey }, why) {
-      const entry = known.get(provider);
-      if (entry === undefined) return;
-      forgetOld(entry.pauses, now() - limits.maxStartBackoffMs);
-      const failures = (entry.pauses.get(classKey)?.failures ?? 0) + 1;
-      const pauseMs = Math.min(
-        limits.maxStartBackoffMs,
-        limits.startBackoffMs * 2 ** (failures - 1),
-      );
-      const until = now() + pauseMs * (0.5 + options.random() / 2);
-      entry.pauses.set(classKey, { failures, until, reason: why.message });
-      entry.successRatio *= 0.8;
-    },
-    startSucceeded({ provider, classKey }) {
-      const entry = known.get(provider);
-      if (entry === undefined) return;
-      entry.pauses.delete(classKey);
-      entry.successRatio = entry.successRatio * 0.8 + 0.2;
-    },
+  const known = new Map<string, Known>();
+  const get = (name: string): Known => {
+    const entry = known.get(name);
+    if (entry === undefined) throw new HodeiError("not_found", `there is no provider ${name}`);
+    return entry;
   };
-}
-
-async function healthOf(provider: Provider, timeoutMs: number): Promise<Health> {
-  const late = new AbortController();
-  const tooLate = wait(timeoutMs, undefined, { signal: late.signal, ref: false }).then(
-    (): Health => ({ state: "unhealthy", reason: "did not say how it is" }),
-    (): Health => ({ state: "unhealthy", reason: "was not asked" }),
-  );
-  try {
-    return await Promise.race([provider.health(), tooLate]);
-  } catch (error) {
-    return { state: "unhealthy", reason: error instanceof Error ? error.message : String(error) };
-  } finally {
-    late.abort();
+  const add = (provider: Provider, settings: ProviderSettings): void => {
+    const { name } = provider;
+    if (known.has(name)) throw new HodeiError("already_exists", `there is a provider ${name}`);
+    const entry = newlyKnown(provider, settings, now());
+    known.set(name, entry);
+    showGauges(options, entry);
+  };
+  for (const provider of options.providers) {
+    add(provider, options.settings?.get(provider.name) ?? defaultSettings);
   }
-}
 
-function viewOf(entry: Known): ProviderView {
-  const { provider, health } = entry;
-  const ofState = { healthy: 1, degraded: 0.6, unhealthy: 0 }[health.state];
   return {
-    name: provider.name,
-    type: provider.type,
-    health: health.state,
-    healthReason: health.reason,
-    healthScore: ofState * (0.5 + entry.successRatio / 2),
-    maxWorkers: provider.capacity().maxWorkers,
-    startEstimateMs: provider.startEstimateMs(),
-    bindsTenant: provider.capabilities.bindsTenant,
-    labels: {},
-    pauses: new Map(entry.pauses),
-    refusalOf: (workerClass) => provider.refusalOf(workerClass),
-    pricePerHour: (resources) => provider.pricePerHour(resources),
+    list: () => [...known.values()].map(({ provider }) => provider),
+    find: (name) => known.get(name)?.provider,
+    add,
+    settingsOf: (name) => get(name).settings,
+    change(name, settings) {
+      const entry = get(name);
+      const [from, to] = [enabledWord(entry.settings), enabledWord(settings)];
+      entry.settings = settings;
+      tellChange(options, entry, {
+        kind: "enabled",
+        from,
+        to,
+        reason: "its settings were changed",
+      });
+    },
+    remove(name) {
+      known.delete(name);
+      options.metrics?.providerGone(name);
+    },
+    async refresh(name) {
+      const entries = name === undefined ? [...known.values()] : [get(name)];
+      await Promise.all(entries.map((entry) => askHealth(options, entry)));
+    },
+    view() {
+      const entries = [...known.values()];
+      for (const entry of entries) {
+        changeCircuit(options, entry, { kind: "none" });
+        dropPauses(options, entry);
+      }
+      return entries
+        .toSorted((one, other) => other.settings.priority - one.settings.priority)
+        .map((entry) => viewOf(entry, now()));
+    },
+    status: (workers) => [...known.values()].map((entry) => statusOf(entry, workers, now())),
+    startDeadlineMs(name, workerClass) {
+      const standard =
+        workerClass.resources.gpuCount > 0 ? limits.gpuStartDeadlineMs : limits.startDeadlineMs;
+      return known.get(name)?.settings.startDeadlineMs ?? standard;
+    },
+    ...learnStarts(options, known),
   };
 }
 
-function statusOf({ provider, health }: Known, workers: readonly Worker[]): ProviderStatus {
-  return {
-    name: provider.name,
-    type: provider.type,
-    health: health.state,
-    reason: health.reason,
-    maxWorkers: provider.capacity().maxWorkers,
-    workers: workers.filter((worker) => worker.provider === provider.name).length,
-    capabilities: capabilityNames(provider.capabilities),
-  };
-}
-
-function capabilityNames(capabilities: ProviderCapabilities): readonly string[] {
-  return Object.entries(capabilities)
-    .filter(([, isThere]) => isThere === true)
-    .map(([name]) => name);
-}
-
-/** A class that failed long ago starts afresh, so that the memory stays bounded. */
-function forgetOld(pauses: Known["pauses"], before: number): void {
-  for (const [classKey, pause] of pauses) if (pause.until < before) pauses.delete(classKey);
+function enabledWord({ isEnabled }: ProviderSettings): string {
+  return isEnabled ? "enabled" : "disabled";
 }

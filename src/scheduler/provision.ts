@@ -1,5 +1,5 @@
 import type { Failure } from "#job/failure.ts";
-import { type WorkerId, workerIdOf } from "#job/id.ts";
+import { type JobId, type WorkerId, workerIdOf } from "#job/id.ts";
 import {
   type Provider,
   StartError,
@@ -10,21 +10,22 @@ import type { NewWorker } from "#store/store.ts";
 import { parseClassKey } from "#worker/class.ts";
 import { createSecret, hashSecret } from "#worker/secret.ts";
 import type { Worker } from "#worker/worker.ts";
-import { place, type Plan, type Placement, type WarmWish } from "./place.ts";
+import { place, type Plan, type Placement, type Snapshot, type WarmWish } from "./place.ts";
+import { createHedges } from "./provision-hedge.ts";
 import { createIdle } from "./provision-idle.ts";
 import { createNotes } from "./provision-notes.ts";
 import type { WorkerEnds } from "./reap-end.ts";
 import { noteStage, type Parts, textOf } from "./start-parts.ts";
-import type { Strategy } from "./strategy.ts";
+import type { Strategies } from "./strategies.ts";
 import { createTasks } from "./tasks.ts";
 
 export interface ProvisionOptions {
   readonly ends: WorkerEnds;
-  readonly strategy: Strategy;
+  readonly strategies: Strategies;
   readonly warm: readonly WarmWish[];
   readonly weightOf: (tenant: string) => number;
   readonly serverAddress: () => string;
-  readonly serverCa: string | undefined;
+  readonly serverCa: (() => string) | undefined;
   /** Gives numbers for new workers. */
   readonly nextNumber: (now: number) => number;
   /** Something was marked for removal, or room for another start came free. */
@@ -35,6 +36,8 @@ export interface ProvisionOptions {
 export interface Provision extends AsyncDisposable {
   /** Decides once; the starts go on behind it. */
   round(): Promise<Plan>;
+  /** Resolves when no decision is under way. */
+  finishRound(): Promise<void>;
   /** Whether this server is starting that worker now. */
   isStarting(id: WorkerId): boolean;
   /** Resolves when no start is under way. */
@@ -49,7 +52,7 @@ interface Launch {
 }
 
 export function createProvision(parts: Parts, options: ProvisionOptions): Provision {
-  const { store, limits, reuse, now } = parts;
+  const { limits } = parts;
   const starts = createTasks({
     limit: limits.maxConcurrentStarts,
     log: parts.log,
@@ -57,51 +60,44 @@ export function createProvision(parts: Parts, options: ProvisionOptions): Provis
   });
   const idle = createIdle(parts, options.ends);
   const notes = createNotes(parts);
+  const hedges = createHedges(parts);
   let turn = 0;
+  let present: Promise<unknown> = Promise.resolve();
+
+  const decide = async (): Promise<Plan> => {
+    const snapshot = await takeSnapshot(parts, options, { turn, maxPlans: starts.room });
+    const plan = place(snapshot);
+    const wishes = [
+      ...plan.placements.flatMap((placement) => Array<Wish>(placement.count).fill(placement)),
+      ...(await hedges.plan(snapshot, plan)),
+    ];
+    const launches = wishes.map((wish) => prepare(parts, options, wish));
+    turn += launches.length;
+    if (launches.length > 0) {
+      const planned = await planWorkers(parts, launches);
+      // Given to the store before the starts, so that the history keeps its order; waited for beside them.
+      const told = tellJobs(parts, planned);
+      for (const { worker, launch } of planned) {
+        starts.run(worker.id, async (signal) => {
+          await startWorker(parts, options, { worker, launch, signal });
+          options.changed();
+        });
+      }
+      await told;
+    }
+    if (await idle.letGo(plan, snapshot.workers)) options.changed();
+    await notes.write(plan.unplaced);
+    return plan;
+  };
 
   return {
-    async round() {
-      const [demand, workers] = await Promise.all([
-        store.readDemand(now()),
-        store.listLiveWorkers(),
-      ]);
-      praiseProviders(parts, workers);
-      const plan = place({
-        now: now(),
-        demand,
-        workers,
-        silent: new Set(parts.attempts.listSilent().map(({ workerId }) => workerId)),
-        providers: parts.providers.view(),
-        warm: options.warm,
-        strategy: options.strategy,
-        turn,
-        limits: {
-          maxPlans: starts.room,
-          slots: reuse.slots,
-          maxJobs: reuse.maxJobs,
-          bindsTenant: reuse.sameTenantOnly && reuse.maxJobs > 1,
-          weightOf: options.weightOf,
-        },
-      });
-      const launches = plan.placements.flatMap((placement) =>
-        Array.from({ length: placement.count }, () => prepare(parts, options, placement)),
-      );
-      turn += launches.length;
-      if (launches.length > 0) {
-        const planned = await planWorkers(parts, launches);
-        // Given to the store before the starts, so that the history keeps its order; waited for beside them.
-        const told = tellJobs(parts, planned);
-        for (const { worker, launch } of planned) {
-          starts.run(worker.id, async (signal) => {
-            await startWorker(parts, options, { worker, launch, signal });
-            options.changed();
-          });
-        }
-        await told;
-      }
-      if (await idle.letGo(plan, workers)) options.changed();
-      await notes.write(plan.unplaced);
-      return plan;
+    round() {
+      const round = decide();
+      present = round.catch(() => undefined);
+      return round;
+    },
+    async finishRound() {
+      await present;
     },
     isStarting: (id) => starts.has(id),
     settled: () => starts.settled(),
@@ -109,50 +105,66 @@ export function createProvision(parts: Parts, options: ProvisionOptions): Provis
   };
 }
 
-/** Starts went well whose workers got work, or have stayed for a while. */
-function praiseProviders(parts: Parts, workers: readonly Worker[]): void {
-  const paused = new Set(
-    parts.providers
-      .view()
-      .flatMap(({ name, pauses }) => [...pauses.keys()].map((classKey) => `${name}\n${classKey}`)),
-  );
-  if (paused.size === 0) return;
-  const settledBefore = parts.now() - parts.limits.suspectMs;
-  for (const worker of workers) {
-    const isWell =
-      worker.state === "ready" &&
-      (worker.attempts > 0 || (worker.readyAt ?? Infinity) < settledBefore);
-    if (isWell && paused.has(`${worker.provider}\n${worker.classKey}`)) {
-      parts.providers.startSucceeded(worker);
-    }
-  }
+async function takeSnapshot(
+  parts: Parts,
+  options: ProvisionOptions,
+  { turn, maxPlans }: { readonly turn: number; readonly maxPlans: number },
+): Promise<Snapshot> {
+  const { store, reuse } = parts;
+  const now = parts.now();
+  const [demand, workers] = await Promise.all([store.readDemand(now), store.listLiveWorkers()]);
+  parts.providers.learn(workers);
+  return {
+    now,
+    demand,
+    workers,
+    silent: new Set(parts.attempts.listSilent().map(({ workerId }) => workerId)),
+    providers: parts.providers.view(),
+    warm: options.warm,
+    strategies: options.strategies,
+    turn,
+    limits: {
+      maxPlans,
+      slots: reuse.slots,
+      maxJobs: reuse.maxJobs,
+      bindsTenant: reuse.sameTenantOnly && reuse.maxJobs > 1,
+      weightOf: options.weightOf,
+    },
+  };
 }
 
-function prepare(parts: Parts, options: ProvisionOptions, placement: Placement): Launch {
-  const { limits, reuse } = parts;
-  const provider = parts.providers.find(placement.provider);
-  if (provider === undefined) throw new Error(`no provider is called ${placement.provider}`);
+/** One worker to start. */
+type Wish = Omit<Placement, "count"> & { readonly forJob?: JobId };
+
+function prepare(parts: Parts, options: ProvisionOptions, wish: Wish): Launch {
+  const { limits, reuse, providers } = parts;
+  const provider = providers.find(wish.provider);
+  if (provider === undefined) throw new Error(`no provider is called ${wish.provider}`);
   const now = parts.now();
   const id = workerIdOf(options.nextNumber(now));
   const otp = createSecret();
-  const startDeadline = now + limits.startDeadlineMs;
+  const { classKey, forJob, isWarm } = wish;
+  const startDeadline = now + providers.startDeadlineMs(provider.name, parseClassKey(classKey));
+  const verdict = wish.verdicts.find((entry) => entry.provider === provider.name);
   return {
     otp,
     provider,
-    reason: placement.verdicts.find((verdict) => verdict.provider === provider.name)?.reason ?? "",
+    reason: verdict?.reason ?? "",
     record: {
       id,
       provider: provider.name,
-      classKey: placement.classKey,
-      tenant: placement.tenant,
+      classKey,
+      tenant: wish.tenant,
       resourceName: provider.resourceName(id),
       otpHash: hashSecret(otp),
       otpExpiresAt: startDeadline + limits.otpSlackMs,
       startDeadline,
       slots: reuse.slots,
       maxJobs: reuse.maxJobs,
-      isWarm: placement.isWarm,
-      isForJobOnly: provider.capabilities.bindsJob && reuse.maxJobs === 1 && !placement.isWarm,
+      isWarm,
+      isForJobOnly: provider.capabilities.bindsJob && reuse.maxJobs === 1 && !isWarm,
+      pricePerHour: verdict?.pricePerHour ?? 0,
+      ...(forJob === undefined ? {} : { forJob }),
     },
   };
 }
@@ -206,9 +218,9 @@ async function startWorker(
         tenant: worker.tenant,
         otp: launch.otp,
         serverAddress: options.serverAddress(),
-        serverCa: options.serverCa,
+        serverCa: options.serverCa?.(),
         slots: record.slots,
-        ...(await ownOfJob(parts, worker)),
+        ...(await ownOfJob(parts, worker, record)),
         disconnectToleranceMs: parts.limits.disconnectToleranceMs,
       },
       AbortSignal.any([signal, AbortSignal.timeout(leftMs)]),
@@ -234,18 +246,21 @@ async function startWorker(
 /** What the resource takes over from the job that it is for. */
 async function ownOfJob(
   parts: Parts,
-  { isForJobOnly, forJob }: Worker,
+  { isForJobOnly, forJob, plannedAt }: Worker,
+  { startDeadline }: NewWorker,
 ): Promise<Pick<WorkerSpec, "labels" | "annotations" | "maxLifetimeMs">> {
   const job = isForJobOnly && forJob !== undefined ? await parts.store.findJob(forJob) : undefined;
   if (job === undefined) return { labels: {}, annotations: {}, maxLifetimeMs: undefined };
   const spec = parts.readSpec(job.spec);
   const { limits } = parts;
   const maxLifetimeMs =
-    limits.startDeadlineMs +
+    startDeadline -
+    plannedAt +
     limits.attemptStartMs +
     spec.executionTimeoutMs +
     spec.cancelGraceMs +
     spec.disconnectToleranceMs +
+    spec.holdMs +
     2 * limits.graceMs;
   return { labels: spec.labels, annotations: spec.annotations, maxLifetimeMs };
 }

@@ -1,13 +1,14 @@
 import type { Failure } from "#job/failure.ts";
 import type { WorkerId } from "#job/id.ts";
 import type { Worker } from "#worker/worker.ts";
+import { readTail } from "./reap-tail.ts";
 import type { Parts } from "./start-parts.ts";
 
 /** The ways in which workers end, the same for every loop. */
 export interface WorkerEnds {
-  /** Remembers the cause that is known so far, for the end that may come of it. */
-  blame(id: WorkerId, failure: Failure): void;
-  blameOf(id: WorkerId): Failure | undefined;
+  /** Remembers the cause that is known so far, for the end that may come of it. What held up a start means nothing once the worker has called back. */
+  blame(worker: Life, failure: Failure): void;
+  blameOf(worker: Life): Failure | undefined;
   /** Marks the worker for removal; the reap loop stops it and confirms its end. A cause that is known already stays. */
   stop(id: WorkerId, reason: string, failure?: Failure): Promise<void>;
   /** The worker is certainly gone: ends its attempts, its record, and the job that waited for it if that makes no sense any more. */
@@ -16,20 +17,37 @@ export interface WorkerEnds {
   keepOnly(live: ReadonlySet<WorkerId>): void;
 }
 
+type Life = Pick<Worker, "id" | "readyAt">;
+
 /** `ended` is called after each end, since an end frees room. */
 export function createWorkerEnds(parts: Parts, ended: () => void): WorkerEnds {
   const { store, now, limits } = parts;
-  const causes = new Map<WorkerId, Failure>();
+  const causes = new Map<WorkerId, { readonly failure: Failure; readonly isOfStart: boolean }>();
+  const blameOf = ({ id, readyAt }: Life): Failure | undefined => {
+    const cause = causes.get(id);
+    return cause?.isOfStart === true && readyAt !== undefined ? undefined : cause?.failure;
+  };
   const ending = new Map<WorkerId, Promise<void>>();
+  /** Starts that failed and of which the provider's record knows already. */
+  const told = new Set<WorkerId>();
+  const blameStart = (worker: Worker, failure: Failure | undefined): void => {
+    if (failure === undefined || told.has(worker.id)) return;
+    told.add(worker.id);
+    parts.metrics?.startFailed(worker.provider, failure.cause);
+    parts.providers.startFailed(worker, failure);
+  };
   const end = async (id: WorkerId, given: Failure | undefined): Promise<void> => {
     const found = await store.findWorker(id);
     if (found === undefined || found.state === "ended") return;
-    const failure = given ?? causes.get(id);
+    const failure = given ?? blameOf(found);
+    if (found.readyAt === undefined) blameStart(found, failure);
     const reason = failure?.message ?? "it is gone";
     // So that it is given nothing more while its attempts end, also when it redeems its token in this moment.
     const worker = await store.stopWorker(id, { reason }, now());
+    const hasFailed = failure !== undefined && !(await hasRun(parts, worker));
     if (worker.jobs.length > 0) {
-      await parts.attempts.loseWorker(worker, failure ?? stopped(worker));
+      const tail = failure === undefined ? undefined : await readTail(parts, worker);
+      await parts.attempts.loseWorker(worker, failure ?? stopped(worker), tail);
     }
     const expiresAt = now() + limits.workerTtlMs;
     await store.endWorker(id, { failure, expiresAt }, now());
@@ -40,14 +58,24 @@ export function createWorkerEnds(parts: Parts, ended: () => void): WorkerEnds {
       { workerId: id, provider: worker.provider, cause: failure?.cause },
       "worker ended",
     );
+    if (hasFailed) blameStart(worker, failure);
+    else parts.providers.learnEnd(worker);
     if (failure !== undefined && worker.attempts === 0) await startFailed(parts, worker, failure);
     ended();
   };
   return {
-    blame: (id, failure) => void causes.set(id, failure),
-    blameOf: (id) => causes.get(id),
+    blame({ id, readyAt }, failure) {
+      causes.set(id, { failure, isOfStart: readyAt === undefined });
+    },
+    blameOf,
     async stop(id, reason, failure) {
-      if (failure !== undefined && !causes.has(id)) causes.set(id, failure);
+      if (failure !== undefined && !causes.has(id)) {
+        causes.set(id, { failure, isOfStart: false });
+      }
+      // Before the next round looks for a worker, and not when this one's leftovers are gone: its job goes to another provider at once.
+      const worker = causes.has(id) ? await store.findWorker(id) : undefined;
+      const isStart = worker?.state === "planned" || worker?.state === "starting";
+      if (worker !== undefined && isStart) blameStart(worker, blameOf(worker));
       await store.stopWorker(id, { reason }, now());
     },
     end(id, given) {
@@ -58,13 +86,22 @@ export function createWorkerEnds(parts: Parts, ended: () => void): WorkerEnds {
     },
     keepOnly(live) {
       for (const id of causes.keys()) if (!live.has(id)) causes.delete(id);
+      for (const id of told) if (!live.has(id)) told.delete(id);
     },
   };
 }
 
+/** Whether any work was begun on it; if not, its end is the end of a start. */
+async function hasRun({ store }: Parts, { attempts, jobs }: Worker): Promise<boolean> {
+  if (attempts > jobs.length) return true;
+  for (const id of jobs) {
+    const job = await store.findJob(id);
+    if (job !== undefined && job.state !== "starting") return true;
+  }
+  return false;
+}
+
 async function startFailed(parts: Parts, worker: Worker, failure: Failure): Promise<void> {
-  parts.metrics?.startFailed(worker.provider, failure.cause);
-  parts.providers.startFailed(worker, failure);
   if (worker.forJob === undefined) return;
   parts.watch.touch([worker.forJob]);
   if (worker.readyAt !== undefined) return;

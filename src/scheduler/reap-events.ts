@@ -12,19 +12,53 @@ export interface EventOptions {
   readonly changed: () => void;
 }
 
-/** Follows what providers report until disposed; a watch that breaks is begun again. */
+/** Follows what providers report; a watch that breaks is begun again. */
+export interface ProviderWatches extends AsyncDisposable {
+  start(provider: Provider): void;
+  /** Resolves once nothing of it is under way. */
+  stop(name: string): Promise<void>;
+}
+
 export function watchProviders(
   parts: Parts,
   options: EventOptions & { readonly retryMs: number },
+): ProviderWatches {
+  const watches = new Map<string, AsyncDisposable>();
+  return {
+    start(provider) {
+      if (watches.has(provider.name)) throw new Error(`${provider.name} is followed already`);
+      watches.set(provider.name, follow(parts, options, provider));
+    },
+    async stop(name) {
+      await watches.get(name)?.[Symbol.asyncDispose]();
+      watches.delete(name);
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all([...watches.values()].map((watch) => watch[Symbol.asyncDispose]()));
+    },
+  };
+}
+
+function follow(
+  parts: Parts,
+  options: EventOptions & { readonly retryMs: number },
+  provider: Provider,
 ): AsyncDisposable {
   const stop = new AbortController();
-  const follow = async (provider: Provider): Promise<void> => {
+  const ends = new Set<Promise<void>>();
+  const run = async (): Promise<void> => {
     while (!stop.signal.aborted) {
       try {
         for await (const event of provider.watch(stop.signal)) {
-          await applyEvent(parts, options, event).catch((error: unknown) => {
+          const applied = applyEvent(parts, options, event).catch((error: unknown) => {
             parts.log.error({ provider: provider.name, err: error }, "cannot act on an event");
           });
+          // Nothing follows the end of a worker, and its last words may take a while: what others have to say does not wait for them.
+          if (event.kind !== "gone") await applied;
+          else {
+            ends.add(applied);
+            void applied.then(() => ends.delete(applied));
+          }
         }
       } catch (error) {
         if (stop.signal.aborted) return;
@@ -34,11 +68,12 @@ export function watchProviders(
       await wait(options.retryMs, undefined, { signal: stop.signal }).catch(() => undefined);
     }
   };
-  const following = parts.providers.all.map(follow);
+  const running = run();
   return {
     async [Symbol.asyncDispose]() {
       stop.abort();
-      await Promise.all(following);
+      await running;
+      await Promise.all(ends);
     },
   };
 }
@@ -79,7 +114,7 @@ async function workerFailed(
   const { worker, failure } = event;
   const { stage, message } = failure;
   await noteStage(parts, worker, { stage, message, failure });
-  ends.blame(worker.id, failure);
+  ends.blame(worker, failure);
   if (event.canPass || worker.readyAt !== undefined) return;
   await ends.stop(worker.id, message);
   changed();
@@ -91,7 +126,7 @@ async function workerGone(
 ): Promise<void> {
   const { worker } = event;
   const isStart = worker.state === "planned" || worker.state === "starting";
-  const failure = event.failure ?? ends.blameOf(worker.id);
+  const failure = event.failure ?? ends.blameOf(worker);
   if (worker.state === "stopping") await ends.end(worker.id);
   else if (failure !== undefined) await ends.end(worker.id, failure);
   else if (isStart || worker.jobs.length > 0) await ends.end(worker.id, workerDied(worker));

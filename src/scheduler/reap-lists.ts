@@ -22,8 +22,11 @@ export function createLists(parts: Parts, options: ListOptions): Lists {
   const suspects = new Map<string, ReadonlySet<WorkerId>>();
   return {
     async round() {
+      for (const name of suspects.keys()) {
+        if (parts.providers.find(name) === undefined) suspects.delete(name);
+      }
       await Promise.all(
-        parts.providers.all.map(async (provider) => {
+        parts.providers.list().map(async (provider) => {
           // The store is read first, so that whatever was created before is in the list.
           const known = await parts.store.listLiveWorkers();
           const own = known.filter((worker) => worker.provider === provider.name);

@@ -23,7 +23,7 @@ export function createSilence(parts: Parts, ends: WorkerEnds): Silence {
       const failure = workerLost(worker, { silentMs, answer });
       const isOver = lost.length > 0 && lost.length === worker.jobs.length;
       if (isOver && answer === "alive") {
-        ends.blame(id, failure);
+        ends.blame(worker, failure);
         // An agent that stands still has not stopped its job; while its provider can, nothing is placed again before.
         if (await isEnded(parts, worker)) {
           await ends.end(id, failure);

@@ -45,9 +45,9 @@ export function createReap(parts: Parts, options: ReapOptions): Reap {
       case "planned":
       case "starting":
         if (isLate(parts, options.clock, worker)) {
-          const failure = ends.blameOf(worker.id) ?? startTimeout(parts, worker);
+          const failure = ends.blameOf(worker) ?? startTimeout(parts, worker);
           await ends.stop(worker.id, failure.message, failure);
-        }
+        } else if (await isMissed(parts, worker)) await letGo(worker);
         return;
       case "ready":
       case "draining":
@@ -55,9 +55,7 @@ export function createReap(parts: Parts, options: ReapOptions): Reap {
           begin(worker.id, () => silence.judge(worker.id, silentMs));
         }
         if (isDone(worker)) await leave(worker);
-        else if (await isMissed(parts, worker)) {
-          await ends.stop(worker.id, "its job needs it no more");
-        }
+        else if (await isMissed(parts, worker)) await letGo(worker);
         return;
       case "stopping":
         if (removals.isTime(worker.id)) begin(worker.id, () => removals.remove(worker));
@@ -66,11 +64,13 @@ export function createReap(parts: Parts, options: ReapOptions): Reap {
     }
   };
 
+  const letGo = (worker: Worker) => ends.stop(worker.id, "its job needs it no more");
+
   const leave = async (worker: Worker): Promise<void> => {
     const at = parts.monotonic();
     const since = doneSince.get(worker.id) ?? at;
     doneSince.set(worker.id, since);
-    if (at - since >= parts.limits.leaveGraceMs) {
+    if (at - since >= parts.limits.leaveGraceMs && !(await isHeld(parts, worker))) {
       await ends.stop(worker.id, worker.reason === "" ? "it is done" : worker.reason);
     }
   };
@@ -122,11 +122,24 @@ function isDone(worker: Worker): boolean {
   return worker.state === "draining" || worker.attempts >= worker.maxJobs;
 }
 
+/** Kept to be looked at, since its job wished that and failed. When that ends follows from what is stored (DESIGN G12). */
+async function isHeld(parts: Parts, worker: Worker): Promise<boolean> {
+  const { id, isForJobOnly, forJob, attempts } = worker;
+  if (!isForJobOnly || forJob === undefined || attempts === 0) return false;
+  const job = await parts.store.findJob(forJob);
+  const attempt = job?.attempts.find(({ workerId }) => workerId === id);
+  if (job === undefined || attempt?.failure === undefined) return false;
+  const { holdMs } = parts.readSpec(job.spec);
+  return parts.now() < (attempt.endedAt ?? 0) + holdMs;
+}
+
 /** Waits for a job of its own that was cancelled or went to another worker; it may run no other one. */
 async function isMissed(parts: Parts, worker: Worker): Promise<boolean> {
-  const { isForJobOnly, forJob, state, attempts } = worker;
-  if (!isForJobOnly || forJob === undefined || state !== "ready" || attempts > 0) return false;
-  return (await parts.store.findJob(forJob))?.state !== "queued";
+  const { isForJobOnly, forJob, attempts } = worker;
+  if (!isForJobOnly || forJob === undefined || attempts > 0) return false;
+  const job = await parts.store.findJob(forJob);
+  // It may have been given its job since the round began.
+  return job?.state !== "queued" && job?.attempts.at(-1)?.workerId !== worker.id;
 }
 
 function isLate(parts: Parts, clock: ClockGuard, worker: Worker): boolean {
@@ -175,7 +188,8 @@ async function isRemoved(parts: Parts, worker: Worker): Promise<boolean> {
 }
 
 function startTimeout(parts: Parts, worker: Worker): Failure {
-  const seconds = Math.round(parts.limits.startDeadlineMs / 1000);
+  const { startDeadline, plannedAt } = worker;
+  const seconds = Math.round(((startDeadline ?? parts.now()) - plannedAt) / 1000);
   return {
     stage: worker.state === "planned" ? "creating" : "connecting",
     cause: "start_timeout",

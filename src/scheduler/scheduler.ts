@@ -2,6 +2,7 @@ import type { AttemptId, JobId, WorkerId } from "#job/id.ts";
 import type { Failure, Stage } from "#job/failure.ts";
 import type { Job, JobEvent, Outcome, Usage } from "#job/job.ts";
 import type { NewBatch } from "#logstore/logstore.ts";
+import type { Provider } from "#provider/provider.ts";
 import type { Assignment } from "#store/store.ts";
 import type { Worker } from "#worker/worker.ts";
 
@@ -17,6 +18,8 @@ export interface Scheduler extends AsyncDisposable {
   cancelJob(id: JobId, cancel: { readonly reason: string; readonly actor: string }): Promise<Job>;
 
   explainJob(job: Job): Promise<Explanation>;
+  /** What would become of a job of this class, if the tenant submitted it now. */
+  explainWish(wish: { readonly classKey: string; readonly tenant: string }): Promise<Explanation>;
 
   /** Errors: `not_found`. */
   drainWorker(id: WorkerId, reason: string): Promise<Worker>;
@@ -24,6 +27,54 @@ export interface Scheduler extends AsyncDisposable {
   terminateWorker(id: WorkerId, reason: string): Promise<Worker>;
 
   listProviders(): Promise<readonly ProviderStatus[]>;
+
+  /** One more provider; resolves once it was asked how it is. It stays the caller's, who disposes it after its removal. Errors: `already_exists`. */
+  addProvider(provider: Provider, settings: ProviderSettings): Promise<void>;
+  /** From the next decision on. Errors: `not_found`. */
+  changeProvider(name: string, settings: ProviderSettings): void;
+  /** Nothing of it is used any more once this resolves. Errors: `not_found`; `failed_precondition` while workers of it live. */
+  removeProvider(name: string): Promise<void>;
+}
+
+/** What the operator says of a provider; what is left out is the provider's own. */
+export interface ProviderSettings {
+  /** By which jobs may ask for it, beside its name; without one the name. */
+  readonly id?: string;
+  /** One that is not is given no new workers; what runs there goes on. */
+  readonly isEnabled: boolean;
+  /** Higher comes first where a strategy keeps the order of the configuration. */
+  readonly priority: number;
+  readonly maxWorkers: number | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Empty: not said. */
+  readonly region: string;
+  /** Empty: any. */
+  readonly architectures: readonly string[];
+  /** The longest time that a job may run there; 0: no bound. */
+  readonly maxHours: number;
+  /** Cost of an hour of one unit, in units of the operator's choice. */
+  readonly pricePerHour: UnitPrices | undefined;
+  /** How long a worker may take until it dials back; undefined: as everywhere. */
+  readonly startDeadlineMs: number | undefined;
+}
+
+/** Of a provider of which nobody has said anything. */
+export const defaultSettings: ProviderSettings = {
+  isEnabled: true,
+  priority: 0,
+  maxWorkers: undefined,
+  labels: {},
+  region: "",
+  architectures: [],
+  maxHours: 0,
+  pricePerHour: undefined,
+  startDeadlineMs: undefined,
+};
+
+export interface UnitPrices {
+  readonly cpuCore: number;
+  readonly memoryGib: number;
+  readonly gpu: number;
 }
 
 /** What runs on connected workers: assigning, renewing, ending. */
@@ -50,9 +101,9 @@ export interface Attempts extends AsyncDisposable {
 
   /**
    * The worker is certainly gone, or has been silent for longer than its tolerance: closes the logs of its attempts with a gap and finishes them with
-   * `failure`, retried or not as `judge` says. The worker's own record stays as it is.
+   * `failure`, retried or not as `judge` says. The worker's own record stays as it is. What the worker itself printed last, its `tail`, is added to the logs first.
    */
-  loseWorker(worker: Worker, failure: Failure): Promise<void>;
+  loseWorker(worker: Worker, failure: Failure, tail?: Uint8Array): Promise<void>;
 
   /** The worker is over: its connection is closed, and nothing about it is remembered. */
   forgetWorker(id: WorkerId): void;
@@ -118,10 +169,18 @@ export interface Connection {
    * A promise when the sender should wait before it sends more.
    */
   finished(results: readonly ResultReport[]): Promise<void> | undefined;
+  /** The agent was asked to end by somebody else: it is given nothing more, and its jobs are told why. */
+  draining(notice: DrainNotice): void;
   /** The agent leaves on purpose. */
   goodbye(reason: string): void;
   /** The stream is closed. Closing an older connection never removes a newer one. */
   closed(): void;
+}
+
+export interface DrainNotice {
+  readonly reason: string;
+  /** How long what runs gets to end by itself. */
+  readonly graceMs: number;
 }
 
 export interface UsageReport {
@@ -167,14 +226,44 @@ export interface ProviderVerdict {
   /** From 1; zero when not eligible. */
   readonly rank: number;
   readonly score: number;
+  /** What the score is made of, by name, where the strategy weighs more than one thing. */
+  readonly parts: Readonly<Record<string, number>>;
+  /** Of an hour of what the job asks for, in units of the operator's choice. */
+  readonly pricePerHour: number;
+  /** How long a start is expected to take. */
+  readonly startEstimateMs: number;
+  readonly circuit: CircuitState;
 }
 
+/** closed: all is well. open: it is given nothing. half_open: one start at a time shows whether it works again. */
+export type CircuitState = "closed" | "half_open" | "open";
+
 export interface ProviderStatus {
+  readonly id: string;
   readonly name: string;
   readonly type: string;
+  readonly isEnabled: boolean;
+  readonly priority: number;
   readonly health: "healthy" | "degraded" | "unhealthy";
   readonly reason: string;
   readonly maxWorkers: number;
   readonly workers: number;
   readonly capabilities: readonly string[];
+  readonly circuit: CircuitState;
+  /** Why the circuit is not closed. */
+  readonly circuitReason: string;
+  /** From 0 (sick) to 1 (well), learned from what was seen. */
+  readonly healthScore: number;
+  readonly startEstimateMs: number;
+  readonly settings: ProviderSettings;
+}
+
+/** Something about a provider changed, for whoever keeps its history. */
+export interface ProviderChange {
+  readonly provider: string;
+  readonly at: number;
+  readonly kind: "health" | "circuit" | "enabled";
+  readonly from: string;
+  readonly to: string;
+  readonly reason: string;
 }

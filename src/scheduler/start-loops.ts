@@ -6,15 +6,15 @@ import { judgeNow } from "./explain.ts";
 import { createProvision, type Provision } from "./provision.ts";
 import { createReap, type Reap } from "./reap.ts";
 import { createWorkerEnds } from "./reap-end.ts";
-import { type EventOptions, watchProviders } from "./reap-events.ts";
+import { type EventOptions, type ProviderWatches, watchProviders } from "./reap-events.ts";
 import type { SchedulerOptions } from "./start-options.ts";
 import type { Parts } from "./start-parts.ts";
-import type { Strategy } from "./strategy.ts";
+import type { Strategies } from "./strategies.ts";
 import { createSweep, type Sweep } from "./sweep.ts";
 import { createClockGuard } from "./sweep-clock.ts";
 
 export type LoopOptions = Pick<SchedulerOptions, "warm" | "serverAddress" | "serverCa"> & {
-  readonly strategy: Strategy;
+  readonly strategies: Strategies;
   readonly weightOf: (tenant: string) => number;
 };
 
@@ -55,7 +55,8 @@ export async function createRounds(parts: Parts, options: LoopOptions): Promise<
     clock: createClockGuard(clock),
     judge: async (classKey) => {
       const workers = await parts.store.listLiveWorkers();
-      return judgeNow(parts, { strategy: options.strategy, workers, classKey }).verdicts;
+      const { strategies } = options;
+      return judgeNow(parts, { strategies, workers, classKey, tenant: undefined }).verdicts;
     },
     changed,
   });
@@ -74,6 +75,7 @@ export async function createRounds(parts: Parts, options: LoopOptions): Promise<
 export interface Loops extends AsyncDisposable {
   wakeProvision(): void;
   wakeReap(): void;
+  readonly watches: Pick<ProviderWatches, "start" | "stop">;
 }
 
 /** Runs the rounds until disposed. */
@@ -83,7 +85,9 @@ export async function startLoops(parts: Parts, rounds: Rounds): Promise<Loops> {
   stack.use(rounds);
   await providers.refresh();
   await rounds.reap.repair();
-  stack.use(watchProviders(parts, { ...rounds.events, retryMs: limits.reapIntervalMs }));
+  const retryMs = limits.reapIntervalMs;
+  const watches = stack.use(watchProviders(parts, { ...rounds.events, retryMs }));
+  for (const provider of providers.list()) watches.start(provider);
 
   const loop = (name: string, intervalMs: number, step: Parameters<typeof every>[1]): Loop =>
     stack.use(
@@ -109,6 +113,7 @@ export async function startLoops(parts: Parts, rounds: Rounds): Promise<Loops> {
 
   const owned = stack.move();
   return {
+    watches,
     wakeProvision: () => provisioning.wake(),
     wakeReap: () => reaping.wake(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

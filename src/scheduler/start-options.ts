@@ -3,22 +3,29 @@ import type { LogStore } from "#logstore/logstore.ts";
 import type { Provider } from "#provider/provider.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
+import type { CircuitLimits } from "./circuit.ts";
 import type { WarmWish } from "./place.ts";
-import type { StrategyName } from "./strategy.ts";
+import type { ProviderChange, ProviderSettings } from "./scheduler.ts";
+import type { Strategies } from "./strategies.ts";
 
 export interface SchedulerOptions {
   readonly store: Store;
   readonly logStore: LogStore;
   /** In the order of the configuration. */
   readonly providers: readonly Provider[];
-  readonly strategy?: StrategyName;
+  /** What is said of them, by name. */
+  readonly settings?: ReadonlyMap<string, ProviderSettings>;
+  /** Without any, the order of the configuration counts. */
+  readonly strategies?: Strategies;
   readonly readSpec: (bytes: Uint8Array) => JobSpec;
   /** Where agents dial back to; asked at each start, since the port may be chosen late. */
   readonly serverAddress: () => string;
-  /** PEM. */
-  readonly serverCa?: string;
+  /** PEM of what agents must find behind the server; asked for at each start, since it is renewed. */
+  readonly serverCa?: () => string;
   readonly log: Logger;
   readonly metrics?: SchedulerMetrics;
+  /** Told of every change of a provider; must not wait. */
+  readonly onProviderEvent?: (change: ProviderChange) => void;
   readonly limits: SchedulerLimits;
   readonly reuse: WorkerReuse;
   readonly warm: readonly WarmWish[];
@@ -40,9 +47,19 @@ export interface SchedulerMetrics {
   orphanStopped(provider: string): void;
   jobsSwept(state: string): void;
   attemptCounted(what: string): void;
+  /** 0: closed, 1: half open, 2: open. */
+  providerCircuit(provider: string, state: number): void;
+  /** From 0 (sick) to 1 (well). */
+  providerHealth(provider: string, score: number): void;
+  healthChecked(
+    provider: string,
+    check: { readonly seconds: number; readonly isError: boolean },
+  ): void;
+  /** Nothing more is said of it. */
+  providerGone(provider: string): void;
 }
 
-export interface SchedulerLimits {
+export interface SchedulerLimits extends CircuitLimits, HedgeLimits {
   /** Pause between two rounds of the provision loop when nothing wakes it. */
   readonly provisionIntervalMs: number;
   /** Least pause between two rounds. */
@@ -61,6 +78,8 @@ export interface SchedulerLimits {
   readonly maxConcurrentStops: number;
   /** From planning to redeeming. */
   readonly startDeadlineMs: number;
+  /** The same where the job asks for a GPU: machines with one often have to be bought first. */
+  readonly gpuStartDeadlineMs: number;
   /** From assigning an attempt to its process's start. */
   readonly attemptStartMs: number;
   /** How much longer than the start deadline a token is good. */
@@ -78,6 +97,8 @@ export interface SchedulerLimits {
   readonly graceMs: number;
   /** Time that a worker gets to end by itself before it is killed. */
   readonly stopGraceMs: number;
+  /** How long the end of a worker that died waits for what it printed last. */
+  readonly tailWaitMs: number;
   /** Time that a worker which is done gets to leave. */
   readonly leaveGraceMs: number;
   /** Added to a job's cancel grace. */
@@ -88,6 +109,14 @@ export interface SchedulerLimits {
   /** How long the record of a job that is over is kept. */
   readonly jobTtlMs: number;
   readonly workerTtlMs: number;
+}
+
+/** For jobs that must start soon. */
+export interface HedgeLimits {
+  /** A worker that has not called back after this long gets a rival on another provider; undefined: never. */
+  readonly hedgeAfterMs: number | undefined;
+  /** Only for jobs of this priority or more. */
+  readonly hedgePriority: number;
 }
 
 export const defaultLimits: SchedulerLimits = {
@@ -104,15 +133,23 @@ export const defaultLimits: SchedulerLimits = {
   maxConcurrentStarts: 16,
   maxConcurrentStops: 64,
   startDeadlineMs: 240_000,
+  gpuStartDeadlineMs: 600_000,
   attemptStartMs: 60_000,
   otpSlackMs: 60_000,
   startBackoffMs: 500,
   maxStartBackoffMs: 60_000,
   maxInfraRetries: 10,
+  circuitFailures: 5,
+  circuitSuccesses: 3,
+  circuitOpenMs: 60_000,
+  maxCircuitOpenMs: 600_000,
+  hedgeAfterMs: undefined,
+  hedgePriority: 1_000,
   suspectMs: 30_000,
   disconnectToleranceMs: 600_000,
   graceMs: 5_000,
   stopGraceMs: 5_000,
+  tailWaitMs: 2_000,
   leaveGraceMs: 10_000,
   cancelSlackMs: 15_000,
   sweepBatch: 500,

@@ -4,14 +4,15 @@ import { HodeiError } from "#error.ts";
 import type { Worker } from "#worker/worker.ts";
 import { startAttempts } from "./attempts.ts";
 import type { AttemptLimits } from "./attempts-side.ts";
-import { explain } from "./explain.ts";
+import { explain, explainWish } from "./explain.ts";
 import { createJobWatch } from "./job-watch.ts";
 import { createProviders } from "./providers.ts";
 import type { Scheduler } from "./scheduler.ts";
+import { manageProviders } from "./start-providers.ts";
 import { createRounds, type Loops, startLoops } from "./start-loops.ts";
 import type { SchedulerOptions } from "./start-options.ts";
 import type { Parts } from "./start-parts.ts";
-import { strategies } from "./strategy.ts";
+import { createStrategies } from "./strategies.ts";
 
 /** Starts everything that decides. Disposing stops deciding; what runs goes on without it. */
 export async function startScheduler(options: SchedulerOptions): Promise<Scheduler> {
@@ -20,7 +21,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const now = options.now ?? Date.now;
   const monotonic = options.monotonic ?? (() => performance.now());
   const random = options.random ?? Math.random;
-  const strategy = strategies[options.strategy ?? "first_available"];
+  const strategies = options.strategies ?? createStrategies();
   const weightOf = options.weightOf ?? (() => 1);
 
   const watch = createJobWatch({ store });
@@ -40,7 +41,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
       onLeave: () => left(),
     }),
   );
-  const providers = createProviders({ providers: options.providers, limits, now, random });
+  const { metrics, settings, onProviderEvent: onChange } = options;
+  const keeping = { limits, now, random, log, metrics, onChange };
+  const providers = createProviders({ ...keeping, providers: options.providers, settings });
   const parts: Parts = {
     store,
     logStore,
@@ -49,7 +52,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     watch,
     readSpec,
     log,
-    metrics: options.metrics,
+    metrics,
     limits,
     reuse,
     now,
@@ -57,7 +60,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     random,
   };
   const rounds = await createRounds(parts, {
-    strategy,
+    strategies,
     weightOf,
     warm: options.warm,
     serverAddress: options.serverAddress,
@@ -74,14 +77,10 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
       loops.wakeProvision();
     },
     cancelJob: (id, cancel) => cancelJob(parts, loops, { id, ...cancel }),
-    explainJob: (job) => explain(parts, { strategy, weightOf }, job),
-    drainWorker: (id, reason) => drainWorker(parts, loops, { id, reason }),
-    async terminateWorker(id, reason) {
-      const worker = await store.stopWorker(id, { reason }, now());
-      loops.wakeReap();
-      return worker;
-    },
-    listProviders: async () => providers.status(await store.listLiveWorkers()),
+    explainJob: (job) => explain(parts, { strategies, weightOf }, job),
+    explainWish: (wish) => explainWish(parts, { strategies, weightOf }, wish),
+    ...endWorkers(parts, loops),
+    ...manageProviders(parts, rounds, loops),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -113,6 +112,20 @@ export async function cancelJob(
   // A worker that was started for it may not be needed any more.
   else loops.wakeProvision();
   return job;
+}
+
+function endWorkers(
+  parts: Parts,
+  loops: Pick<Loops, "wakeReap">,
+): Pick<Scheduler, "drainWorker" | "terminateWorker"> {
+  return {
+    drainWorker: (id, reason) => drainWorker(parts, loops, { id, reason }),
+    async terminateWorker(id, reason) {
+      const worker = await parts.store.stopWorker(id, { reason }, parts.now());
+      loops.wakeReap();
+      return worker;
+    },
+  };
 }
 
 /** A worker that is not ready has nothing to finish, so draining it is stopping it. */

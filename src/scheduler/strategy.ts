@@ -30,8 +30,10 @@ export interface Ranked {
   readonly name: string;
   /** Higher is better. */
   readonly score: number;
-  /** In a few words, for the explanation. */
+  /** In a few words, for the explanation; empty when the parts say it all. */
   readonly reason: string;
+  /** What the score is made of, where it is more than one thing. */
+  readonly parts?: Readonly<Record<string, number>>;
 }
 
 /**
@@ -128,8 +130,7 @@ export function weighted(weights: Weights): Strategy {
         weights.cost * parts.cost +
         weights.startup * parts.startup +
         weights.capacity * parts.capacity;
-      const said = Object.entries(parts).map(([name, part]) => `${name} ${round(part)}`);
-      return { score, reason: said.join(", ") };
+      return { score, reason: "", parts };
     })(all, context);
   };
 }

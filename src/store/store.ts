@@ -4,21 +4,39 @@ import type { Job, JobEvent, Outcome } from "#job/job.ts";
 import type { JobMove, JobState } from "#job/state.ts";
 import type { AuditEntry, Token } from "#tenant/identity.ts";
 import type { Worker, WorkerState } from "#worker/worker.ts";
+import type { Page, PageQuery } from "./page.ts";
+import type { ProviderStore } from "./provider-store.ts";
+
+export type { Page, PageQuery } from "./page.ts";
+export type * from "./provider-store.ts";
 
 /**
- * Where jobs, attempts, workers, tokens and audit rows live. One method is one atomic step; it resolves once the step is durable, and
+ * Where jobs, attempts, workers, providers, tokens and audit rows live. One method is one atomic step; it resolves once the step is durable, and
  * the steps of one turn of the event loop become durable together. Steps given in one turn happen in the order in which they were given, so that a
  * claim given right after a submit may already find its job.
  *
  * `now` is the caller's wall clock in milliseconds since 1970. Errors: `unavailable` when the outcome is unknown (a commit failed: the store must be
  * opened again), `resource_exhausted` when the disk is full and nothing was changed.
  */
-export interface Store extends JobStore, DispatchStore, WorkerStore, AccessStore, AsyncDisposable {
+export interface Store
+  extends JobStore, DispatchStore, WorkerStore, AccessStore, ProviderStore, AsyncDisposable {
   /**
-   * Deletes what has expired: jobs with their attempts and events, workers, idempotency keys, audit rows, tokens. At most `limit` rows. One
+   * Deletes what has expired: jobs with their attempts and events, workers, idempotency keys, audit rows, tokens, events of providers. At most `limit` rows. One
    * token stays, so that a server which once had one never again lets everybody in.
    */
   expire(now: number, limit: number): Promise<number>;
+
+  /**
+   * Tells of changes, whichever process made them; only of stores that several processes share. Some may be missed, such as those while there is no connection,
+   * so it only wakes early what looks by itself too. Resolves once it listens.
+   */
+  follow?(listener: (change: StoreChange) => void): Promise<AsyncDisposable>;
+}
+
+/** `class`: there is something to claim. `cancel`: a job that is on a worker is to be cancelled; it comes as `job` too. The id is a class's key, or an id. */
+export interface StoreChange {
+  readonly kind: "job" | "class" | "worker" | "cancel";
+  readonly id: string;
 }
 
 /** Jobs and their histories. */
@@ -65,12 +83,12 @@ export interface DispatchStore {
   startAttempts(starts: readonly AttemptStart[], now: number): Promise<readonly Fenced[]>;
 
   /**
-   * Ends attempts and moves their jobs. `fenced` when the attempt is not the job's current one, or the job is over by another hand; a repeat of the
-   * finish that was stored (same end, exit code and signal) is `ok` again (DESIGN G6). An attempt that has started, or succeeded, and was never
+   * Ends attempts and moves their jobs. `fenced` when the attempt is not the job's current one, or the job is over by another hand; `repeat` for the
+   * finish that was stored before (same end, exit code and signal; DESIGN G6). An attempt that has started, or succeeded, and was never
    * reported as started is started on the way. When the job is cancelling, a `requeue` or `time_out` becomes `end_cancelled`; a running job that
    * ended as cancelled is cancelled on the way.
    */
-  finishAttempts(finishes: readonly AttemptFinish[], now: number): Promise<readonly Fenced[]>;
+  finishAttempts(finishes: readonly AttemptFinish[], now: number): Promise<readonly Finished[]>;
 
   /** Queued jobs by class, tenant and priority, those backing off apart; its size is that of the kinds of jobs, not of the queue (DESIGN §4). */
   readDemand(now: number): Promise<readonly Demand[]>;
@@ -139,18 +157,6 @@ export interface AccessStore {
   appendAudit(entries: readonly NewAuditEntry[]): Promise<void>;
   /** Newest first. */
   listAudit(query: AuditQuery): Promise<Page<AuditEntry>>;
-}
-
-export interface PageQuery {
-  readonly pageSize: number;
-  /** From the page before; undefined for the first. Error: `invalid_argument` when it was not made by this store. */
-  readonly pageToken: string | undefined;
-}
-
-export interface Page<Row> {
-  readonly rows: readonly Row[];
-  /** Undefined on the last page. */
-  readonly nextPageToken: string | undefined;
 }
 
 export interface NewJob {
@@ -252,6 +258,8 @@ export interface Assignment {
 
 export type Fenced = "ok" | "fenced";
 
+export type Finished = Fenced | "repeat";
+
 export interface AttemptStart {
   readonly jobId: JobId;
   readonly attemptId: AttemptId;
@@ -297,10 +305,15 @@ export interface NewWorker {
   readonly isWarm: boolean;
   /** Whether it is to run its `forJob` and no other; only where `maxJobs` is 1. */
   readonly isForJobOnly: boolean;
+  /** Of its class, as `Worker.pricePerHour`; 0 when not given. */
+  readonly pricePerHour?: number;
+  /** The job that it is for, also if another worker is; without one the next that has none. */
+  readonly forJob?: JobId;
 }
 
 export interface RedeemClaim {
-  readonly otpHash: Uint8Array;
+  /** Of the one-time token; or the worker's provider has attested that the claimant is the worker (DESIGN G15), which holds as long as the token would. */
+  readonly otpHash: Uint8Array | "attested";
   readonly sessionHash: Uint8Array;
 }
 

@@ -55,6 +55,8 @@ export interface Worker {
   readonly forJob: JobId | undefined;
   /** Runs `forJob` and no other, since its resource carries that job's labels and times; without a `forJob` it runs any job of its class. */
   readonly isForJobOnly: boolean;
+  /** What an hour of it was to cost when it was planned, in units of the operator's choice. */
+  readonly pricePerHour: number;
   /** The provider's deterministic name of the resource. */
   readonly resourceName: string;
   /** The provider's unique id of the resource; undefined until the create call has returned. */

@@ -3,8 +3,11 @@ import { createAudit } from "#api/audit.ts";
 import { agentService } from "#api/agent-service.ts";
 import { AgentAuth } from "#api/agent-service-auth.ts";
 import { type Caller, createAuthenticator } from "#api/authenticate.ts";
+import type { ProviderRegistry } from "#api/provider-registry.ts";
+import { createRefusals } from "#api/refusals.ts";
 import { serveApi } from "#api/serve-api.ts";
 import { createStandardServices } from "#api/standard-services.ts";
+import { HodeiError } from "#error.ts";
 import type { JobId } from "#job/id.ts";
 import { isFinal } from "#job/state.ts";
 import { openFileLogStore } from "#logstore/files/open.ts";
@@ -41,6 +44,19 @@ const idleAttempts: Scheduler["attempts"] = {
   [Symbol.asyncDispose]: async () => undefined,
 };
 
+const noProvider = async (): Promise<never> => {
+  throw new HodeiError("not_found", "there is no provider");
+};
+
+const noProviders: ProviderRegistry = {
+  list: async () => [],
+  get: noProvider,
+  register: noProvider,
+  update: noProvider,
+  enable: noProvider,
+  remove: noProvider,
+};
+
 export interface HarnessOptions {
   readonly isOpen?: boolean;
   readonly maxWatches?: number;
@@ -75,9 +91,32 @@ export async function startHarness(options: HarnessOptions = {}) {
       tenantShare: 1,
       providers: [],
     }),
+    explainWish: async ({ tenant }) => ({
+      stage: "selecting",
+      summary: `a job of ${tenant}`,
+      jobsAhead: 0,
+      tenantShare: 1,
+      providers: [
+        {
+          provider: "process",
+          type: "process",
+          isEligible: true,
+          reason: "cheap",
+          rank: 1,
+          score: 0.5,
+          parts: { cost: 1, health: 0 },
+          pricePerHour: 2.5,
+          startEstimateMs: 1_500,
+          circuit: "half_open",
+        },
+      ],
+    }),
     drainWorker: (id, reason) => store.drainWorker(id, reason, Date.now()),
     terminateWorker: (id, reason) => store.stopWorker(id, { reason }, Date.now()),
     listProviders: async () => [],
+    addProvider: async () => undefined,
+    changeProvider: () => undefined,
+    removeProvider: async () => undefined,
     [Symbol.asyncDispose]: async () => undefined,
   };
   const refused: string[] = [];
@@ -88,6 +127,7 @@ export async function startHarness(options: HarnessOptions = {}) {
     now: Date.now,
     onRefused: (reason) => void refused.push(reason),
   });
+  const audit = createAudit({ store, log, ttlMs: 60_000, now: Date.now });
   const authenticator = await createAuthenticator({
     store,
     adminTokenHash: options.isOpen === true ? undefined : hashSecret(adminToken),
@@ -95,6 +135,7 @@ export async function startHarness(options: HarnessOptions = {}) {
     admitAgent: (incoming) => auth.admit(incoming),
     now: Date.now,
     onRefused: (kind) => void refused.push(kind),
+    onForbidden: createRefusals({ audit, log, now: Date.now }),
   });
   const standard = createStandardServices({
     protoDirectory: join(import.meta.dirname, "../../proto"),
@@ -107,7 +148,8 @@ export async function startHarness(options: HarnessOptions = {}) {
     store,
     logs,
     scheduler,
-    audit: createAudit({ store, log, ttlMs: 60_000, now: Date.now }),
+    registry: noProviders,
+    audit,
     authenticator,
     standard,
     agents: agentService<Caller>({ attempts: idleAttempts, store, auth }),
@@ -117,9 +159,11 @@ export async function startHarness(options: HarnessOptions = {}) {
     logTtlMs: () => 60_000,
     idempotencyTtlMs: 60_000,
     maxQueuedJobsPerTenant: 1_000,
+    strategyNames: ["lowest_cost"],
     maxWatches: options.maxWatches ?? 100,
     checkOpen: () => (state.isClosed ? unused() : undefined),
     onSubmitted: () => undefined,
+    onCallBegin: () => undefined,
     onCallEnd: (method, status) => void ended.push(`${method} ${status}`),
     address: await resolveAddress("127.0.0.1:0"),
     agentAddress: undefined,

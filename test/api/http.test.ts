@@ -52,12 +52,12 @@ test("only reading is allowed", async () => {
 test("metrics show what was counted", async () => {
   metrics.jobsSubmitted(3);
   metrics.callEnded("/hodei.v1.JobService/GetJob", "OK", 0.002);
-  metrics.observe({ name: "hodei_test_open", help: "A gauge.", read: () => 7 });
+  metrics.observe(async () => [{ gauge: "hodei_logs_open", value: 7 }]);
   const response = await get("/metrics");
   expect(response.headers.get("content-type")).toContain("text/plain");
   const text = await response.text();
   expect(text).toContain("hodei_jobs_created_total 3");
-  expect(text).toContain("hodei_test_open 7");
+  expect(text).toContain("hodei_logs_open 7");
   expect(text).toContain(
     'hodei_grpc_requests_total{method="/hodei.v1.JobService/GetJob",status="OK"} 1',
   );

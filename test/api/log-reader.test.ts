@@ -18,6 +18,7 @@ const attempt: Attempt = {
   signal: undefined,
   failure: undefined,
   peak: undefined,
+  pricePerHour: undefined,
 };
 const job: Job = {
   id: jobIdOf(1),

@@ -8,11 +8,14 @@ import {
 } from "#rpc/gen/hodei/v1/audit_service.ts";
 import { type JobEvent, JobSpec, JobState } from "#rpc/gen/hodei/v1/job.ts";
 import {
+  type ExplainJobRequest,
   JobServiceClient,
   JobServiceService,
+  ListJobsRequest,
   SubmitJobRequest,
   type SubmitJobsResponse,
 } from "#rpc/gen/hodei/v1/job_service.ts";
+import { CircuitState } from "#rpc/gen/hodei/v1/provider_service.ts";
 import { Role, TokenServiceClient, TokenServiceService } from "#rpc/gen/hodei/v1/token_service.ts";
 import {
   adminToken,
@@ -69,6 +72,43 @@ async function auditOf(filter: { correlationId?: string; target?: string }): Pro
   const query = { correlationId: "", actor: "", target: "", pageSize: 0, pageToken: "", ...filter };
   return (await ask(audit, AuditServiceService.listAuditEntries, query)).entries;
 }
+
+describe("explaining a job that is not submitted", () => {
+  const explain = (more: Partial<ExplainJobRequest>) =>
+    ask(jobs, JobServiceService.explainJob, { jobId: "", spec: undefined, tenant: "", ...more });
+
+  test("says how each provider was judged, and keeps nothing", async () => {
+    const spec = { ...empty, command: ["true"], name: "never" };
+    const answer = await explain({ spec });
+    expect(answer).toMatchObject({
+      state: JobState.JOB_STATE_QUEUED,
+      summary: "a job of default",
+      providers: [
+        {
+          provider: "process",
+          eligible: true,
+          parts: { cost: 1, health: 0 },
+          pricePerHour: 2.5,
+          expectedStart: { seconds: 1, nanos: 500_000_000 },
+          circuit: CircuitState.CIRCUIT_STATE_HALF_OPEN,
+        },
+      ],
+    });
+    const query = ListJobsRequest.decode(new Uint8Array());
+    const listed = await ask(jobs, JobServiceService.listJobs, { ...query, text: "never" });
+    expect(listed.jobs).toEqual([]);
+  });
+
+  test("refuses what a submit would refuse, and both ways at once", async () => {
+    await expect(explain({ spec: empty })).rejects.toMatchObject({
+      code: status.INVALID_ARGUMENT,
+    });
+    const spec = { ...empty, command: ["true"] };
+    await expect(explain({ spec, jobId: "j" })).rejects.toMatchObject({
+      code: status.INVALID_ARGUMENT,
+    });
+  });
+});
 
 describe("submitting", () => {
   test("gives back the normalized spec", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { checkSpec, pageSizeOf } from "#api/validate.ts";
 import { HodeiError } from "#error.ts";
-import { JobSpec, type ReschedulePolicy } from "#rpc/gen/hodei/v1/job.ts";
+import { JobSpec, ProviderPreference, type ReschedulePolicy } from "#rpc/gen/hodei/v1/job.ts";
 
 const good: JobSpec = { ...JobSpec.decode(new Uint8Array()), command: ["true"] };
 const seconds = (count: number, nanos = 0) => ({ seconds: count, nanos });
@@ -14,6 +14,8 @@ const retry = {
   retryLost: false,
 };
 const resources = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0, gpuCount: 0, gpuType: "" };
+
+const anywhere = ProviderPreference.decode(new Uint8Array());
 
 const bad: [string, Partial<JobSpec>][] = [
   ["spec.name", { name: "x".repeat(129) }],
@@ -71,8 +73,12 @@ const bad: [string, Partial<JobSpec>][] = [
   ["spec.retry.multiplier", { retry: { ...retry, multiplier: 0.5 } }],
   ["spec.retry.multiplier", { retry: { ...retry, multiplier: Number.POSITIVE_INFINITY } }],
   ["spec.retry.retryable_exit_codes", { retry: { ...retry, retryableExitCodes: [0] } }],
-  ["spec.provider.name", { provider: { name: "", strict: true } }],
-  ["spec.provider.name", { provider: { name: "no way", strict: false } }],
+  ["spec.provider.name", { provider: { ...anywhere, strict: true } }],
+  ["spec.provider.name", { provider: { ...anywhere, name: "no way" } }],
+  ["spec.provider.architecture", { provider: { ...anywhere, architecture: "vax" } }],
+  ["spec.provider.allowed_regions", { provider: { ...anywhere, allowedRegions: [""] } }],
+  ["spec.provider.required_labels", { provider: { ...anywhere, requiredLabels: { a: "\n" } } }],
+  ["spec.hold_after_failure", { holdAfterFailure: seconds(86_401) }],
 ];
 
 const fine: Partial<JobSpec>[] = [
@@ -89,7 +95,9 @@ const fine: Partial<JobSpec>[] = [
   { image: `a__b/c@sha256:${"0".repeat(64)}` },
   { priority: -1000, cancelGrace: seconds(0), queueTimeout: seconds(0, 1e6) },
   { retry: { ...retry, maxAttempts: 100, multiplier: 0, retryableExitCodes: [] } },
-  { provider: { name: "kubernetes", strict: true } },
+  { provider: { ...anywhere, name: "kubernetes", strict: true } },
+  { provider: { ...anywhere, allowedRegions: ["eu", "us"], requiredLabels: { disk: "ssd" } } },
+  { holdAfterFailure: seconds(600) },
 ];
 
 describe("a spec", () => {

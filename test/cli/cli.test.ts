@@ -56,6 +56,10 @@ describe("hodei", () => {
     expect(listed.map(({ id }) => id)).toEqual(["j3", "j2", "j1"]);
     expect(await ask("jobs", "get", "j1")).toMatch(/^command: +\["x"\]$/m);
     expect(await ask("jobs", "explain", "j1")).toContain("no worker is free");
+    const table = /PRICE\/H +STARTS IN +CIRCUIT.*\na .* 0\.25 +12s +closed.*\nb /s;
+    expect(await ask("jobs", "explain", "j1")).toMatch(table);
+    expect(await ask("submit", "--dry-run", "--", "x")).toMatch(table);
+    expect(await ask("jobs", "list", "--limit", "9")).not.toContain("j4");
     expect(await ask("jobs", "cancel", "j1", "j2")).toBe("j1 cancelled\nj2 cancelled\n");
     expect(await ask("jobs", "watch", "j1")).toMatch(/queued.*\n.*running.*\n.*cancelled.*\n$/);
   });

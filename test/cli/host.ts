@@ -30,6 +30,10 @@ export class FakeUser {
       startLocalServer: () => Promise.reject(new Error("there is no local server here")),
       serve: () => Promise.resolve(0),
       runAgent: () => Promise.resolve(0),
+      readManifests: () => Promise.reject(new Error("there are no manifests here")),
+      restore: () => Promise.reject(new Error("there is no backup here")),
+      copyStore: () => Promise.reject(new Error("there are no stores here")),
+      diagnose: () => Promise.resolve({ checks: [], isReachable: true }),
       ...this.#host,
     });
   }

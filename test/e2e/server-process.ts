@@ -19,9 +19,7 @@ export interface WorkerProcess {
 }
 
 /** Starts a server that ends with the test. */
-export async function startForTest(
-  env: Readonly<Record<string, string>> = {},
-): Promise<ServerProcess> {
+export async function startForTest(env: ServerEnv = {}): Promise<ServerProcess> {
   const server = await ServerProcess.start(env);
   onTestFinished(() => server[Symbol.asyncDispose]());
   return server;
@@ -34,16 +32,22 @@ export function clientForTest(server: ServerProcess, token?: string): HodeiClien
   return client;
 }
 
+/** Variables of the server, which may depend on the port that clients and agents dial. */
+export type ServerEnv =
+  Readonly<Record<string, string>> | ((port: number) => Readonly<Record<string, string>>);
+
 /** A server as an operator starts it: a process of its own, killed and started again on the same address and folder. */
 export class ServerProcess implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), "hodei-e2e-"));
   readonly env: Readonly<Record<string, string>>;
+  readonly port: number;
   readonly #address: string;
   readonly #httpAddress: string;
   readonly #markers = new Set<string>();
   #child: ChildProcess | undefined;
 
   private constructor(ports: readonly [number, number], env: Readonly<Record<string, string>>) {
+    this.port = ports[0];
     this.#address = `127.0.0.1:${ports[0]}`;
     this.#httpAddress = `127.0.0.1:${ports[1]}`;
     this.env = {
@@ -57,8 +61,10 @@ export class ServerProcess implements AsyncDisposable {
   }
 
   /** Starts one, and waits until it is ready. */
-  static async start(env: Readonly<Record<string, string>> = {}): Promise<ServerProcess> {
-    const server = new ServerProcess([await freePort(), await freePort()], env);
+  static async start(env: ServerEnv = {}): Promise<ServerProcess> {
+    const port = await freePort();
+    const given = typeof env === "function" ? env(port) : env;
+    const server = new ServerProcess([port, await freePort()], given);
     await server.start();
     return server;
   }
@@ -108,7 +114,9 @@ export class ServerProcess implements AsyncDisposable {
   }
 
   client(token?: string, retry?: RetryOptions): HodeiClient {
-    return new HodeiClient({ address: this.#address, token: token ?? "", retry });
+    const known = token ?? this.env["HODEI_ADMIN_TOKEN"] ?? "";
+    const ca = this.env["HODEI_TLS_AUTO"] === "1" ? readFileSync(this.caFile) : undefined;
+    return new HodeiClient({ address: this.#address, token: known, retry, ca });
   }
 
   get #dataDirectory(): string {
@@ -118,6 +126,11 @@ export class ServerProcess implements AsyncDisposable {
   /** Where the HTTP listener answers, `host:port`. */
   get httpAddress(): string {
     return this.#httpAddress;
+  }
+
+  /** Where the server keeps the authority that it made for itself. */
+  get caFile(): string {
+    return join(this.#dataDirectory, "tls", "ca.crt");
   }
 
   /** What the server wrote to its standard streams so far. */

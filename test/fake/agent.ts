@@ -45,8 +45,17 @@ export class FakeAgent implements AsyncDisposable {
   }
 
   async redeem(otp = this.options.otp ?? ""): Promise<void> {
+    await this.#redeemWith("hodei-otp", otp);
+  }
+
+  /** Redeems with a token that the worker's provider vouches for. */
+  async attest(token: string): Promise<void> {
+    await this.#redeemWith("hodei-attestation", token);
+  }
+
+  async #redeemWith(header: string, proof: string): Promise<void> {
     const metadata = this.metadata();
-    metadata.set("hodei-otp", otp);
+    metadata.set(header, proof);
     await new Promise<void>((resolve, reject) => {
       this.client.redeem({ protocol: 1, agentVersion: "fake" }, metadata, (error) => {
         if (error === null) resolve();

@@ -1,5 +1,5 @@
 import { agentService } from "#api/agent-service.ts";
-import { AgentAuth } from "#api/agent-service-auth.ts";
+import { AgentAuth, type AgentAuthOptions } from "#api/agent-service-auth.ts";
 import type { AgentLimits } from "#api/agent-service-ground.ts";
 import { toStatus } from "#api/status.ts";
 import { createSequence, type JobId, type WorkerId, workerIdOf } from "#job/id.ts";
@@ -27,6 +27,7 @@ export interface GatewayOptions {
   readonly limits?: Partial<AttemptLimits>;
   readonly agentLimits?: Partial<AgentLimits>;
   readonly monotonic?: () => number;
+  readonly auth?: Partial<AgentAuthOptions>;
 }
 
 /** The agents' side of a server on a port of its own: real gRPC, real attempts, and a store in memory. */
@@ -55,6 +56,7 @@ export async function startGateway(options: GatewayOptions = {}) {
     auditTtlMs: 60_000,
     now: Date.now,
     onRefused: (reason) => count(`refused_${reason}`),
+    ...options.auth,
   });
   const edge = new Edge<WorkerId>({
     log,

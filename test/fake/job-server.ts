@@ -32,6 +32,7 @@ import {
   type StreamLogsRequest,
   type StreamLogsResponse,
 } from "#rpc/gen/hodei/v1/log_service.ts";
+import { verdict } from "./verdict.ts";
 
 /** What a job does: its log, and how it ends. */
 export interface Play {
@@ -124,6 +125,7 @@ export class FakeJobServer implements AsyncDisposable {
           stage: 1,
           summary: "no worker is free",
           jobsAhead: 3,
+          providers: [verdict({ provider: "b", rank: 2 }), verdict({ provider: "a", rank: 1 })],
         });
       },
       watchJob: (call) => void this.#watch(call),

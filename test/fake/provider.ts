@@ -50,6 +50,10 @@ export class ScriptedProvider implements Provider {
   readonly starts: StartScript[] = [];
   /** Instead of the truth. */
   deathAnswer: "dead" | "alive" | "unknown" | undefined;
+  /** What workers printed last. */
+  tail: () => Promise<string | undefined> = async () => undefined;
+  readonly tailsRead: { readonly id: WorkerId; readonly uid: string }[] = [];
+  readonly forgotten: WorkerId[] = [];
   /** What `stopWorker` throws. */
   stopError: Error | undefined;
   readonly #options: ScriptedOptions;
@@ -137,6 +141,16 @@ export class ScriptedProvider implements Provider {
 
   async health(): Promise<Health> {
     return this.state;
+  }
+
+  async readTail(id: WorkerId, uid: string): Promise<Uint8Array | undefined> {
+    this.tailsRead.push({ id, uid });
+    const text = await this.tail();
+    return text === undefined ? undefined : new TextEncoder().encode(text);
+  }
+
+  async forgetToken(id: WorkerId): Promise<void> {
+    this.forgotten.push(id);
   }
 
   capacity() {

@@ -57,6 +57,7 @@ export class ScriptedServer implements AsyncDisposable {
   readonly redeems: {
     readonly workerId: string;
     readonly otp: string;
+    readonly attestation: string;
     readonly session: string;
   }[] = [];
   readonly sessions: string[] = [];
@@ -204,10 +205,11 @@ export class ScriptedServer implements AsyncDisposable {
     call: ServerUnaryCall<RedeemRequest, RedeemResponse>,
     answer: sendUnaryData<RedeemResponse>,
   ): void => {
-    const text = (key: string): string => String(call.metadata.get(key)[0]);
+    const text = (key: string): string => String(call.metadata.get(key)[0] ?? "");
     const session = text("hodei-session");
     const way = this.script.redeem.shift();
-    this.redeems.push({ workerId: text("hodei-worker-id"), otp: text("hodei-otp"), session });
+    const [otp, attestation] = [text("hodei-otp"), text("hodei-attestation")];
+    this.redeems.push({ workerId: text("hodei-worker-id"), otp, attestation, session });
     if (way === "unavailable") answer({ code: status.UNAVAILABLE, details: "scripted" });
     else if (way === "refuse") answer({ code: status.UNAUTHENTICATED, details: "scripted" });
     else {

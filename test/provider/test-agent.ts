@@ -12,5 +12,10 @@ const child = way.includes("job")
   : undefined;
 const report = { pid: process.pid, jobPid: child?.pid, otpLength: otp.length, env: process.env };
 writeFileSync(`${file}.${process.env["HODEI_WORKER_ID"]}`, JSON.stringify(report));
+if (way.includes("escape")) {
+  // Away from its group, its session, its parent and its environment.
+  const script = "setsid env -i sleep 543.21 & exit 0";
+  spawn("setsid", ["sh", "-c", script], { env: { PATH: process.env["PATH"] }, stdio: "ignore" });
+}
 if (way.includes("exit")) process.exit(3);
 setTimeout(() => undefined, 600_000);

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { place, type Plan } from "#scheduler/place.ts";
-import { parseClassKey } from "#worker/class.ts";
+import { createStrategies } from "#scheduler/strategies.ts";
+import { parseClassKey, noPreference } from "#worker/class.ts";
 import { countOf, demand, keyOf, other, plain, snapshot, view, worker } from "./snapshot.ts";
 
 const demands = fc.array(
@@ -10,8 +11,8 @@ const demands = fc.array(
     classKey: fc.constantFrom(
       plain,
       other,
-      keyOf({ preferredProvider: "two", isProviderStrict: true }),
-      keyOf({ preferredProvider: "two" }),
+      keyOf({ provider: { ...noPreference, name: "two", isStrict: true } }),
+      keyOf({ provider: { ...noPreference, name: "two" } }),
     ),
     priority: fc.integer({ min: -2, max: 2 }),
     queued: fc.integer({ min: 0, max: 20 }),
@@ -32,16 +33,29 @@ const liveWorkers = fc
       classKey: fc.constantFrom(plain, other),
       state: fc.constantFrom("planned", "starting", "ready", "draining", "stopping"),
       tenant: fc.constantFrom(undefined, "a", "b"),
+      isReady: fc.boolean(),
+      plannedAt: fc.integer({ min: 0, max: 100 }),
     }),
     { maxLength: 8 },
   )
-  .map((list) => list.map((given, at) => worker(at + 1, given)));
+  .map((list) =>
+    list.map(({ isReady, ...given }, at) =>
+      worker(at + 1, { ...given, readyAt: isReady ? 100 : undefined }),
+    ),
+  );
+const circuits = fc.record({
+  state: fc.constantFrom("closed", "half_open", "open"),
+  since: fc.integer({ min: 0, max: 100 }),
+  reason: fc.constant(""),
+});
 const snapshots = fc
   .record({
     demand: uniqueDemands,
     workers: liveWorkers,
     one: fc.integer({ min: 0, max: 8 }),
     two: fc.integer({ min: 0, max: 8 }),
+    circuits: fc.tuple(circuits, circuits),
+    isEnabled: fc.boolean(),
     warmCount: fc.integer({ min: 0, max: 3 }),
     slots: fc.integer({ min: 1, max: 3 }),
     bindsTenant: fc.boolean(),
@@ -50,8 +64,15 @@ const snapshots = fc
     snapshot({
       demand: given.demand,
       workers: given.workers,
-      providers: [view("one", { maxWorkers: given.one }), view("two", { maxWorkers: given.two })],
-      warm: [{ classKey: plain, provider: undefined, count: given.warmCount }],
+      providers: [
+        view("one", { maxWorkers: given.one, circuit: given.circuits[0] }),
+        view("two", {
+          maxWorkers: given.two,
+          circuit: given.circuits[1],
+          isEnabled: given.isEnabled,
+        }),
+      ],
+      warm: [{ classKey: plain, provider: undefined, tenant: undefined, count: given.warmCount }],
       limits: {
         maxPlans: 100,
         slots: given.slots,
@@ -76,12 +97,43 @@ describe("place, whatever it is given", () => {
     );
   });
 
+  test("gives nothing to a provider that is disabled or whose circuit is open", () => {
+    fc.assert(
+      fc.property(snapshots, (given) => {
+        const plan = place(given);
+        for (const { name, isEnabled, circuit } of given.providers) {
+          if (isEnabled && circuit.state !== "open") continue;
+          expect(countOf(plan, { provider: name })).toBe(0);
+        }
+      }),
+    );
+  });
+
+  test("gives a provider whose circuit is half open one probe, and none while one is out", () => {
+    fc.assert(
+      fc.property(snapshots, (given) => {
+        const plan = place(given);
+        for (const { name, circuit } of given.providers) {
+          if (circuit.state !== "half_open") continue;
+          const out = given.workers.filter(
+            ({ provider, readyAt, plannedAt, state }) =>
+              provider === name &&
+              readyAt === undefined &&
+              plannedAt >= circuit.since &&
+              state !== "stopping",
+          ).length;
+          expect(countOf(plan, { provider: name })).toBeLessThanOrEqual(out === 0 ? 1 : 0);
+        }
+      }),
+    );
+  });
+
   test("never places a strict class anywhere else", () => {
     fc.assert(
       fc.property(snapshots, (given) => {
         const strays = place(given).placements.filter(({ classKey, provider }) => {
-          const { isProviderStrict, preferredProvider } = parseClassKey(classKey);
-          return isProviderStrict && provider !== preferredProvider;
+          const { isStrict, name } = parseClassKey(classKey).provider;
+          return isStrict && provider !== name;
         });
         expect(strays).toEqual([]);
       }),
@@ -110,9 +162,10 @@ describe("place, whatever it is given", () => {
           given.workers.filter((entry) => entry.provider === name).length +
           countOf(plan, { provider: name });
         for (const { classKey } of plan.unplaced) {
-          const { isProviderStrict } = parseClassKey(classKey);
-          const suiting = given.providers.filter(({ name }) => !isProviderStrict || name === "two");
-          for (const { name, maxWorkers } of suiting) {
+          const { isStrict } = parseClassKey(classKey).provider;
+          const suiting = given.providers.filter(({ name }) => !isStrict || name === "two");
+          for (const { name, maxWorkers, circuit, isEnabled } of suiting) {
+            if (!isEnabled || circuit.state !== "closed") continue;
             expect(planned(name)).toBeGreaterThanOrEqual(maxWorkers);
           }
         }
@@ -151,6 +204,29 @@ describe("place, whatever it is given", () => {
         expect(new Set(ids).size).toBe(ids.length);
         for (const id of ids) {
           expect(given.workers.find((entry) => entry.id === id)?.jobs).toEqual([]);
+        }
+      }),
+    );
+  });
+
+  test("whatever a strategy of one's own says, only what is eligible is used, and once", () => {
+    const broken = {
+      liar: () => ["nobody", "two", "two", "one"].map((name) => ({ name, score: 1, reason: "" })),
+      thrower: () => {
+        throw new Error("no idea");
+      },
+    };
+    fc.assert(
+      fc.property(snapshots, fc.constantFrom("liar", "thrower"), (given, standard) => {
+        const strategies = createStrategies({ standard, own: broken });
+        const plan = place({ ...given, strategies });
+        const used = plan.placements.map(({ provider }) => provider);
+        const possible = standard === "thrower" ? [] : ["one", "two"];
+        expect(used.filter((name) => !possible.includes(name))).toEqual([]);
+        for (const { name, maxWorkers } of given.providers) {
+          const live = given.workers.filter((entry) => entry.provider === name).length;
+          const planned = countOf(plan, { provider: name });
+          expect(planned === 0 || live + planned <= maxWorkers).toBe(true);
         }
       }),
     );

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { workerIdOf } from "#job/id.ts";
 import { place } from "#scheduler/place.ts";
 import { countOf, demand, keyOf, other, plain, snapshot, view, worker } from "./snapshot.ts";
+import { noPreference } from "#worker/class.ts";
 
 describe("place", () => {
   test("plans one worker per queued job, up to the provider's capacity", () => {
@@ -109,14 +110,59 @@ describe("place", () => {
 
   test("a soft preference goes elsewhere when it must, a strict one never", () => {
     const providers = [view("one"), view("two", { maxWorkers: 1 })];
-    const soft = keyOf({ preferredProvider: "two" });
-    const strict = keyOf({ preferredProvider: "two", isProviderStrict: true });
+    const soft = keyOf({ provider: { ...noPreference, name: "two" } });
+    const strict = keyOf({ provider: { ...noPreference, name: "two", isStrict: true } });
     const plan = place(snapshot({ providers, demand: [demand({ classKey: soft, queued: 2 })] }));
     expect(countOf(plan, { provider: "two" })).toBe(1);
     expect(countOf(plan, { provider: "one" })).toBe(1);
     const bound = place(snapshot({ providers, demand: [demand({ classKey: strict, queued: 2 })] }));
     expect(countOf(bound, { provider: "one" })).toBe(0);
     expect(countOf(bound, { provider: "two" })).toBe(1);
+  });
+
+  test.each([
+    ["label", { requiredLabels: { disk: "ssd" } }, "its label disk is hdd, not ssd"],
+    ["missing label", { requiredLabels: { zone: "a" } }, "lacks the label zone=a"],
+    ["region", { allowedRegions: ["eu"] }, "its region us is not one of eu"],
+    ["architecture", { architecture: "arm64" }, "has no arm64"],
+  ] as const)("never runs a job where its %s does not fit", (_, wish, reason) => {
+    const one = view("one", { labels: { disk: "hdd" }, region: "us", architectures: ["amd64"] });
+    const classKey = keyOf({ provider: { ...noPreference, ...wish } });
+    const plan = place(snapshot({ providers: [one], demand: [demand({ classKey })] }));
+    expect(plan.placements).toEqual([]);
+    expect(plan.unplaced[0]?.verdicts[0]?.reason).toBe(reason);
+    const two = view("two", {
+      labels: { disk: "ssd", zone: "a" },
+      region: "eu",
+      architectures: ["amd64", "arm64"],
+    });
+    const both = place(snapshot({ providers: [one, two], demand: [demand({ classKey })] }));
+    expect(countOf(both, { provider: "two" })).toBe(1);
+  });
+
+  test("a provider with a bound on time takes no longer job", () => {
+    const short = view("short", { maxHours: 6 });
+    const keys = [1, 6, 24, 0].map((longestHours) => keyOf({ longestHours }));
+    const placed = keys.map(
+      (classKey) =>
+        place(snapshot({ providers: [short], demand: [demand({ classKey })] })).placements.length,
+    );
+    expect(placed).toEqual([1, 1, 0, 0]);
+  });
+
+  test("the preferred region comes first, and the preferred provider before it", () => {
+    const providers = [
+      view("one"),
+      view("two", { region: "eu" }),
+      view("three", { type: "kubernetes" }),
+    ];
+    const first = (wish: Partial<typeof noPreference>): string | undefined => {
+      const classKey = keyOf({ provider: { ...noPreference, ...wish } });
+      return place(snapshot({ providers, demand: [demand({ classKey })] })).placements[0]?.provider;
+    };
+    expect(first({ preferredRegion: "eu" })).toBe("two");
+    expect(first({ preferredRegion: "eu", name: "K8s" })).toBe("three");
+    expect(first({ preferredRegion: "mars" })).toBe("one");
   });
 
   test("gives nothing to an unhealthy provider, nor to one that pauses for the class", () => {
@@ -130,7 +176,7 @@ describe("place", () => {
   });
 
   test("keeps a warm pool beside demand, and refills it", () => {
-    const warm = [{ classKey: plain, provider: undefined, count: 2 }];
+    const warm = [{ classKey: plain, provider: undefined, tenant: undefined, count: 2 }];
     expect(place(snapshot({ warm })).placements).toMatchObject([{ count: 2, isWarm: true }]);
     const workers = [worker(1), worker(2)];
     expect(countOf(place(snapshot({ warm, workers })))).toBe(0);
@@ -138,9 +184,20 @@ describe("place", () => {
     expect(plan.placements).toMatchObject([{ count: 1, isWarm: true }]);
   });
 
+  test("a tenant's warm workers are its own", () => {
+    const warm = [{ classKey: plain, provider: undefined, tenant: "a", count: 1 }];
+    expect(place(snapshot({ warm })).placements).toMatchObject([{ tenant: "a", isWarm: true }]);
+    const workers = [worker(1, { tenant: "a" }), worker(2, { tenant: "a" }), worker(3)];
+    const plan = place(snapshot({ warm, workers }));
+    expect(countOf(plan)).toBe(0);
+    expect(plan.surplus).toHaveLength(2);
+    const others = place(snapshot({ warm, workers, demand: [demand({ tenant: "b", queued: 2 })] }));
+    expect(others.placements).toMatchObject([{ count: 1, isWarm: false }]);
+  });
+
   test("names the workers that nobody needs", () => {
     const workers = [worker(1), worker(2), worker(3, { state: "starting" })];
-    const warm = [{ classKey: plain, provider: undefined, count: 1 }];
+    const warm = [{ classKey: plain, provider: undefined, tenant: undefined, count: 1 }];
     expect(place(snapshot({ workers, warm, demand: [demand()] })).surplus).toEqual([workerIdOf(3)]);
     expect(place(snapshot({ workers })).surplus).toHaveLength(3);
   });
@@ -150,7 +207,7 @@ describe("place", () => {
     const full = snapshot({
       workers,
       providers: [view("one", { maxWorkers: 2 })],
-      warm: [{ classKey: plain, provider: undefined, count: 2 }],
+      warm: [{ classKey: plain, provider: undefined, tenant: undefined, count: 2 }],
       demand: [demand({ classKey: other })],
     });
     expect(place(full).evictions).toHaveLength(1);

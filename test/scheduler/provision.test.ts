@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { classKeyOf, classOf } from "#worker/class.ts";
+import { classKeyOf, classOf, noPreference } from "#worker/class.ts";
 import { hashSecret } from "#worker/secret.ts";
 import { applyEvent } from "#scheduler/reap-events.ts";
 import { ScriptedProvider } from "../fake/provider.ts";
@@ -17,35 +17,6 @@ describe("provisioning", () => {
     expect(worker?.resourceName).toBe(`hodei-${worker?.id}`);
     const stages = (await world.messages(id)).map((line) => line.split(":")[0]);
     expect(stages).toEqual(["queued", "selecting", "creating", "connecting"]);
-  });
-
-  test("where workers are for one job, the resource gets the job's labels and times, and the tenant", async () => {
-    const provider = new ScriptedProvider({ bindsJob: true, bindsTenant: true });
-    const world = await createWorld({ providers: [provider] });
-    const labels = { team: "blue" };
-    const annotations = { note: "hello" };
-    const id = await world.submit({ labels, annotations, executionTimeoutMs: 5_000_000 });
-    await world.provision();
-    const [started] = provider.started;
-    expect(started).toMatchObject({ labels, annotations, tenant: "a" });
-    expect(started?.maxLifetimeMs).toBeGreaterThan(5_000_000);
-    const workers = await world.store.listLiveWorkers();
-    expect(workers).toMatchObject([{ forJob: id, isForJobOnly: true, tenant: "a" }]);
-  });
-
-  test("a worker whose own job was cancelled is stopped", async () => {
-    const provider = new ScriptedProvider({ bindsJob: true });
-    const world = await createWorld({ providers: [provider] });
-    const id = await world.submit();
-    await world.provision();
-    const worker = await world.redeem();
-    await world.reap();
-    expect(await world.store.findWorker(worker)).toMatchObject({ state: "ready" });
-    const cancel = { reason: "", actor: "ada", deadline: 0, expiresAt: Infinity };
-    await world.store.cancelJob(id, cancel, world.parts.now());
-    await world.reap();
-    await world.reap();
-    expect(await world.store.findWorker(worker)).toMatchObject({ state: "ended" });
   });
 
   test("a second round plans nothing for the same job", async () => {
@@ -189,7 +160,9 @@ describe("provisioning", () => {
   });
 
   test("a warm pool is filled before anybody asks, and refilled", async () => {
-    const world = await createWorld({ warm: [{ classKey: plain, provider: undefined, count: 2 }] });
+    const world = await createWorld({
+      warm: [{ classKey: plain, provider: undefined, tenant: undefined, count: 2 }],
+    });
     await world.provision();
     expect(world.provider.started).toHaveLength(2);
     const worker = await world.redeem();
@@ -252,7 +225,7 @@ describe("provisioning", () => {
   test("jobs are not told again because there was no room for other starts", async () => {
     const provider = new ScriptedProvider({ maxWorkers: 100 });
     const world = await createWorld({ providers: [provider] });
-    const id = await world.submit({ provider: { name: "none", isStrict: true } });
+    const id = await world.submit({ provider: { ...noPreference, name: "none", isStrict: true } });
     await world.provision();
     for (let at = 0; at < world.parts.limits.maxConcurrentStarts; at++) {
       await world.submit();

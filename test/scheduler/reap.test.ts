@@ -2,6 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { type WorkerId, workerIdOf } from "#job/id.ts";
 import type { ProviderEvent } from "#provider/provider.ts";
 import { applyEvent } from "#scheduler/reap-events.ts";
+import { ScriptedProvider } from "../fake/provider.ts";
 import { createWorld, startFailure, type World } from "./world.ts";
 
 async function stateOf(world: World, id: WorkerId) {
@@ -60,6 +61,19 @@ describe("a worker that does not start", () => {
     await world.reap();
     await world.reap();
     expect((await world.store.findWorker(workerId))?.failure).toEqual(startFailure);
+  });
+
+  test("what held up a start is no cause of a later end", async () => {
+    const world = await createWorld();
+    const { workerId } = await starting(world);
+    await apply(world, { kind: "failed", workerId, failure: startFailure, canPass: true });
+    await world.redeem();
+    world.provider.kill(workerId);
+    await apply(world, { kind: "gone", workerId, failure: undefined });
+    expect(await world.store.findWorker(workerId)).toMatchObject({
+      state: "ended",
+      failure: undefined,
+    });
   });
 
   test("a cause that cannot pass ends it at once, and the job too when the user is to blame", async () => {
@@ -200,6 +214,35 @@ test("a worker that is done and does not leave is stopped after a grace", async 
   await world.reap();
   expect(await stateOf(world, workerId)).toBe("draining");
   world.pass(world.parts.limits.leaveGraceMs);
+  await world.reap();
+  await world.reap();
+  expect(await stateOf(world, workerId)).toBe("ended");
+});
+
+test("a worker whose job failed is kept for as long as the job wished", async () => {
+  const provider = new ScriptedProvider({ bindsJob: true });
+  const world = await createWorld({ providers: [provider] });
+  const holdMs = 600_000;
+  const { jobId, workerId, attemptId } = await world.run({ holdMs });
+  const endedAt = world.clock.wall;
+  const outcome = {
+    exitCode: 1,
+    signal: undefined,
+    failure: startFailure,
+    startedAt: endedAt,
+    endedAt,
+    peak: undefined,
+  };
+  const expiresAt = endedAt + 10 * holdMs;
+  const next = { kind: "over", expiresAt } as const;
+  const finish = { jobId, attemptId, outcome, move: "fail", next, expiresAt } as const;
+  await world.store.finishAttempts([finish], endedAt);
+  await world.reap();
+  world.pass(holdMs - 1);
+  await world.reap();
+  await world.reap();
+  expect(await stateOf(world, workerId)).toBe("ready");
+  world.pass(1);
   await world.reap();
   await world.reap();
   expect(await stateOf(world, workerId)).toBe("ended");

@@ -1,9 +1,9 @@
 import { workerIdOf } from "#job/id.ts";
 import { type Plan, type Snapshot } from "#scheduler/place.ts";
 import type { ProviderView } from "#scheduler/place-verdicts.ts";
-import { strategies } from "#scheduler/strategy.ts";
+import { createStrategies } from "#scheduler/strategies.ts";
 import type { Demand } from "#store/store.ts";
-import { classKeyOf, type WorkerClass } from "#worker/class.ts";
+import { classKeyOf, type WorkerClass, noPreference } from "#worker/class.ts";
 import type { Worker } from "#worker/worker.ts";
 
 export const resources = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0, gpuCount: 0, gpuType: "" };
@@ -12,8 +12,8 @@ export function keyOf(wish: Partial<WorkerClass> = {}): string {
   return classKeyOf({
     image: "",
     resources,
-    preferredProvider: "",
-    isProviderStrict: false,
+    provider: noPreference,
+    longestHours: 1,
     ...wish,
   });
 }
@@ -23,8 +23,10 @@ export const other = keyOf({ image: "other" });
 
 export function view(name: string, given: Partial<ProviderView> = {}): ProviderView {
   return {
+    id: name,
     name,
     type: "process",
+    isEnabled: true,
     health: "healthy",
     healthReason: "",
     healthScore: 1,
@@ -32,7 +34,11 @@ export function view(name: string, given: Partial<ProviderView> = {}): ProviderV
     startEstimateMs: 100,
     bindsTenant: false,
     labels: {},
+    region: "",
+    architectures: [],
+    maxHours: 0,
     pauses: new Map(),
+    circuit: { state: "closed", since: 0, reason: "" },
     refusalOf: () => undefined,
     pricePerHour: () => 0,
     ...given,
@@ -60,6 +66,7 @@ export function worker(number: number, given: Partial<Worker> = {}): Worker {
     tenant: undefined,
     forJob: undefined,
     isForJobOnly: false,
+    pricePerHour: 0,
     resourceName: "",
     resourceUid: "u",
     slots: 1,
@@ -86,7 +93,7 @@ export function snapshot(given: Partial<Snapshot> = {}): Snapshot {
     silent: new Set(),
     providers: [view("one")],
     warm: [],
-    strategy: strategies.first_available,
+    strategies: createStrategies(),
     turn: 0,
     limits: { maxPlans: 100, slots: 1, maxJobs: 1, bindsTenant: false, weightOf: () => 1 },
     ...given,

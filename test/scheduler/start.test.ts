@@ -1,12 +1,14 @@
-import { expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { LogStore } from "#logstore/logstore.ts";
+import { defaultSettings, type ProviderChange } from "#scheduler/scheduler.ts";
 import { startScheduler } from "#scheduler/start.ts";
 import { defaultLimits, defaultReuse } from "#scheduler/start-options.ts";
+import type { WorkerSpec } from "#provider/provider.ts";
 import { openMemoryStore } from "#store/memory/open.ts";
 import { createLogger } from "#telemetry.ts";
 import { classKeyOf, classOf } from "#worker/class.ts";
 import { ScriptedProvider } from "../fake/provider.ts";
-import { spec } from "./world.ts";
+import { spec, startFailure } from "./world.ts";
 
 const logStore: LogStore = {
   append: async () => undefined,
@@ -18,16 +20,24 @@ const logStore: LogStore = {
   [Symbol.asyncDispose]: async () => undefined,
 };
 
-async function start(provider: ScriptedProvider) {
-  const store = openMemoryStore();
+async function start(
+  provider: ScriptedProvider,
+  given: {
+    readonly store?: ReturnType<typeof openMemoryStore>;
+    readonly others?: readonly ScriptedProvider[];
+    readonly onProviderEvent?: (change: ProviderChange) => void;
+  } = {},
+) {
+  const { store = openMemoryStore(), others = [], ...more } = given;
   const scheduler = await startScheduler({
     store,
     logStore,
-    providers: [provider],
+    providers: [provider, ...others],
+    ...more,
     readSpec: () => spec,
     serverAddress: () => "127.0.0.1:1",
     log: createLogger("silent"),
-    limits: { ...defaultLimits, reapIntervalMs: 10 },
+    limits: { ...defaultLimits, reapIntervalMs: 10, provisionIntervalMs: 50, startBackoffMs: 1 },
     reuse: defaultReuse,
     warm: [],
   });
@@ -46,7 +56,7 @@ async function start(provider: ScriptedProvider) {
           correlationId: "",
           actor: "test",
           idempotency: undefined,
-          maxQueued: 10,
+          maxQueued: 1_000,
         },
       ],
       Date.now(),
@@ -109,4 +119,111 @@ test("stopping leaves starts that hang to the next server", async () => {
   await vi.waitFor(() => expect(provider.started).toHaveLength(1));
   await scheduler[Symbol.asyncDispose]();
   expect(await store.listLiveWorkers()).toMatchObject([{ state: "planned" }]);
+});
+
+describe("providers that come and go", () => {
+  test("one that is added is used at once, and followed", async () => {
+    const full = new ScriptedProvider({ maxWorkers: 0 });
+    const { store, scheduler, submit } = await start(full);
+    await using _ = scheduler;
+    await submit();
+    const late = new ScriptedProvider({ name: "late" });
+    await scheduler.addProvider(late, { ...defaultSettings, id: "p-2", priority: 1 });
+    await vi.waitFor(() => expect(late.started).toHaveLength(1));
+    const [worker] = await store.listLiveWorkers();
+    if (worker === undefined) throw new Error("no worker");
+    late.kill(worker.id);
+    late.emit({ kind: "gone", workerId: worker.id, failure: undefined });
+    await vi.waitFor(async () => {
+      expect((await store.findWorker(worker.id))?.state).toBe("ended");
+    });
+    expect(await scheduler.listProviders()).toMatchObject([
+      { id: "scripted", name: "scripted" },
+      { id: "p-2", name: "late", health: "healthy", priority: 1, circuit: "closed" },
+    ]);
+    await expect(scheduler.addProvider(late, defaultSettings)).rejects.toMatchObject({
+      code: "already_exists",
+    });
+  });
+
+  test("one that is disabled keeps what it runs and is given nothing", async () => {
+    const provider = new ScriptedProvider();
+    const changes: ProviderChange[] = [];
+    const onProviderEvent = (change: ProviderChange) => void changes.push(change);
+    const { scheduler, submit } = await start(provider, { onProviderEvent });
+    await using _ = scheduler;
+    await submit();
+    await vi.waitFor(() => expect(provider.resources.size).toBe(1));
+    scheduler.changeProvider("scripted", { ...defaultSettings, isEnabled: false });
+    await submit();
+    const other = new ScriptedProvider({ name: "other" });
+    await scheduler.addProvider(other, defaultSettings);
+    await vi.waitFor(() => expect(other.started).toHaveLength(1));
+    expect(provider.started).toHaveLength(1);
+    expect(provider.resources.size).toBe(1);
+    expect(changes).toMatchObject([{ kind: "enabled", from: "enabled", to: "disabled" }]);
+  });
+
+  test("one that has workers is not removed; one that has none is used no more", async () => {
+    const provider = new ScriptedProvider();
+    const { store, scheduler, submit } = await start(provider);
+    await using _ = scheduler;
+    await submit();
+    await vi.waitFor(() => expect(provider.resources.size).toBe(1));
+    await expect(scheduler.removeProvider("scripted")).rejects.toMatchObject({
+      code: "failed_precondition",
+    });
+    expect(await scheduler.listProviders()).toMatchObject([{ isEnabled: true }]);
+    scheduler.changeProvider("scripted", { ...defaultSettings, isEnabled: false });
+    const [worker] = await store.listLiveWorkers();
+    if (worker === undefined) throw new Error("no worker");
+    await scheduler.terminateWorker(worker.id, "not wanted");
+    await vi.waitFor(async () => expect(await store.listLiveWorkers()).toEqual([]));
+    await scheduler.removeProvider("scripted");
+    expect(await scheduler.listProviders()).toEqual([]);
+    await expect(scheduler.removeProvider("scripted")).rejects.toMatchObject({ code: "not_found" });
+  });
+});
+
+/** Writes down the most workers that it ever had. */
+class CountingProvider extends ScriptedProvider {
+  most = 0;
+
+  override async startWorker(spec: WorkerSpec, signal: AbortSignal) {
+    try {
+      return await super.startWorker(spec, signal);
+    } finally {
+      this.most = Math.max(this.most, this.resources.size);
+    }
+  }
+}
+
+test("200 jobs that come at once never have more workers than a provider takes, nor after a restart or when workers die", async () => {
+  const limits = [3, 7, 11];
+  const all = limits.map((maxWorkers, at) => new CountingProvider({ name: `p${at}`, maxWorkers }));
+  const [first, ...others] = all;
+  if (first === undefined) throw new Error("no provider");
+  for (const { starts } of all) {
+    starts.push({ kind: "lost" }, { kind: "fail", failure: startFailure }, { kind: "unknown" });
+  }
+  const store = openMemoryStore();
+  const before = await start(first, { store, others });
+  const { submit } = before;
+  await Promise.all(Array.from({ length: 200 }, () => submit()));
+  const areFull = () => expect(all.map(({ resources }) => resources.size)).toEqual(limits);
+  await vi.waitFor(areFull, { timeout: 10_000 });
+  await before.scheduler[Symbol.asyncDispose]();
+  const after = await start(first, { store, others });
+  await using _ = after.scheduler;
+  for (let round = 0; round < 5; round++) {
+    for (const provider of all) {
+      const [id] = provider.resources.keys();
+      if (id === undefined) continue;
+      provider.kill(id);
+      provider.emit({ kind: "gone", workerId: id, failure: { ...startFailure, blame: "policy" } });
+    }
+    await after.submit();
+    await vi.waitFor(areFull, { timeout: 10_000 });
+  }
+  expect(all.map(({ most }) => most)).toEqual(limits);
 });

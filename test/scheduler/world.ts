@@ -1,20 +1,25 @@
 import type { Failure } from "#job/failure.ts";
 import { attemptIdOf, type AttemptId, type JobId, type WorkerId } from "#job/id.ts";
 import type { Job, JobSpec } from "#job/job.ts";
-import { judge } from "#job/retry.ts";
 import type { LogEnd, LogStore } from "#logstore/logstore.ts";
 import type { WarmWish } from "#scheduler/place.ts";
 import { createProviders } from "#scheduler/providers.ts";
-import type { Attempts, JobWatch } from "#scheduler/scheduler.ts";
+import type { JobWatch } from "#scheduler/scheduler.ts";
 import { createRounds } from "#scheduler/start-loops.ts";
-import { defaultLimits, defaultReuse, type WorkerReuse } from "#scheduler/start-options.ts";
+import {
+  defaultLimits,
+  defaultReuse,
+  type SchedulerLimits,
+  type WorkerReuse,
+} from "#scheduler/start-options.ts";
 import type { Parts } from "#scheduler/start-parts.ts";
-import { strategies } from "#scheduler/strategy.ts";
+import { createStrategies, type StrategiesOptions } from "#scheduler/strategies.ts";
 import { openMemoryStore } from "#store/memory/open.ts";
 import { createLogger } from "#telemetry.ts";
 import { classKeyOf, classOf } from "#worker/class.ts";
 import { hashSecret } from "#worker/secret.ts";
 import { ScriptedProvider } from "../fake/provider.ts";
+import { ScriptedAttempts } from "./scripted-attempts.ts";
 
 export const spec: JobSpec = {
   name: "job",
@@ -34,6 +39,7 @@ export const spec: JobSpec = {
   disconnectToleranceMs: 600_000,
   reschedule: "after_loss",
   logTtlMs: 1_000,
+  holdMs: 0,
   retry: {
     maxAttempts: 1,
     initialBackoffMs: 0,
@@ -51,6 +57,8 @@ export interface WorldOptions {
   readonly warm?: readonly WarmWish[];
   readonly store?: ReturnType<typeof openMemoryStore>;
   readonly maxInfraRetries?: number;
+  readonly limits?: Partial<SchedulerLimits>;
+  readonly strategies?: StrategiesOptions;
   /** What the wall clock says when the server starts. */
   readonly wall?: number;
 }
@@ -63,12 +71,15 @@ export async function createWorld(options: WorldOptions = {}) {
   const limits = {
     ...defaultLimits,
     maxInfraRetries: options.maxInfraRetries ?? defaultLimits.maxInfraRetries,
+    tailWaitMs: 20,
+    ...options.limits,
   };
-  const provider = options.providers?.[0] ?? new ScriptedProvider();
+  const all = options.providers ?? [new ScriptedProvider()];
+  const provider = all[0] ?? new ScriptedProvider();
   const store = options.store ?? openMemoryStore();
   const random = () => 0;
   const providers = createProviders({
-    providers: options.providers ?? [provider],
+    providers: all,
     limits,
     now,
     random,
@@ -109,7 +120,7 @@ export async function createWorld(options: WorldOptions = {}) {
     random,
   };
   const rounds = await createRounds(parts, {
-    strategy: strategies.first_available,
+    strategies: createStrategies(options.strategies),
     weightOf: () => 1,
     warm: options.warm ?? [],
     serverAddress: () => "127.0.0.1:50051",
@@ -176,9 +187,9 @@ export async function createWorld(options: WorldOptions = {}) {
     },
     /** The agent of the newest started worker dials back. */
     async redeem(id?: WorkerId): Promise<WorkerId> {
-      const started = provider.started.findLast(
-        (entry) => id === undefined || entry.workerId === id,
-      );
+      const started = all
+        .flatMap((entry) => entry.started)
+        .findLast((entry) => id === undefined || entry.workerId === id);
       if (started === undefined) throw new Error("nothing was started");
       const claim = { otpHash: hashSecret(started.otp), sessionHash: hashSecret("session") };
       const outcome = await store.redeem(started.workerId, claim, now());
@@ -218,98 +229,6 @@ export async function createWorld(options: WorldOptions = {}) {
 }
 
 export type World = Awaited<ReturnType<typeof createWorld>>;
-
-/** Knows no agents; writes down what it was told, and ends attempts as the real one does. */
-export class ScriptedAttempts implements Attempts {
-  readonly silent = new Map<WorkerId, number>();
-  readonly connected = new Set<WorkerId>();
-  readonly told: string[] = [];
-  readonly lost: { readonly workerId: WorkerId; readonly failure: Failure }[] = [];
-  readonly #store: Parts["store"];
-  readonly #now: () => number;
-  readonly #readSpec: (bytes: Uint8Array) => JobSpec;
-
-  constructor(store: Parts["store"], now: () => number, readSpec: (bytes: Uint8Array) => JobSpec) {
-    this.#store = store;
-    this.#now = now;
-    this.#readSpec = readSpec;
-  }
-
-  connect(): Promise<never> {
-    return Promise.reject(new Error("agents are played by the test"));
-  }
-
-  isConnected(id: WorkerId): boolean {
-    return this.connected.has(id);
-  }
-
-  wake(): void {}
-
-  signalCancel(job: Job): void {
-    this.told.push(`cancel ${job.id}`);
-  }
-
-  signalDrain(id: WorkerId): void {
-    this.told.push(`drain ${id}`);
-  }
-
-  fenceAttempt(_: WorkerId, attemptId: AttemptId): void {
-    this.told.push(`fence ${attemptId}`);
-  }
-
-  forgetWorker(id: WorkerId): void {
-    this.silent.delete(id);
-  }
-
-  async appendLog(): Promise<"fenced"> {
-    return "fenced";
-  }
-
-  listSilent() {
-    return Array.from(this.silent, ([workerId, silentMs]) => ({ workerId, silentMs }));
-  }
-
-  stats() {
-    return { workers: 0, attempts: 0, heard: 0 };
-  }
-
-  async loseWorker(
-    worker: { readonly id: WorkerId; readonly jobs: readonly JobId[] },
-    failure: Failure,
-  ): Promise<void> {
-    this.lost.push({ workerId: worker.id, failure });
-    const now = this.#now();
-    for (const jobId of worker.jobs) {
-      const job = await this.#store.findJob(jobId);
-      const attempt = job?.attempts.at(-1);
-      if (job === undefined || attempt === undefined) continue;
-      const own = { ...failure, userCodeMayHaveRun: job.state === "running" };
-      const { move, isSpent } = judge(this.#readSpec(job.spec), own, {
-        ...job,
-        maxInfraRetries: 10,
-        random: 0,
-      });
-      const next =
-        move === "requeue"
-          ? { kind: "queued" as const, notBefore: now, deadline: now + 60_000, isSpent }
-          : { kind: "over" as const, expiresAt: now + 60_000 };
-      const outcome = {
-        exitCode: undefined,
-        signal: undefined,
-        failure: own,
-        startedAt: undefined,
-        endedAt: now,
-        peak: undefined,
-      };
-      await this.#store.finishAttempts(
-        [{ jobId, attemptId: attempt.id, outcome, move, next, expiresAt: now + 60_000 }],
-        now,
-      );
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {}
-}
 
 export const startFailure: Failure = {
   stage: "creating",

@@ -9,18 +9,64 @@ import type { Store } from "#store/store.ts";
 import { anyJob, anyWorker, dawn, workerId } from "../conformance/store/make.ts";
 
 const shown = { depth: 8, breakLength: 160 };
-const options = { maxEventsPerJob: 8, tenantWeights: { bravo: 2, charlie: 3 } };
+export const pairOptions = { maxEventsPerJob: 8, tenantWeights: { bravo: 2, charlie: 3 } };
 
 export interface Given {
   readonly jobId: JobId;
   readonly attemptId: AttemptId;
 }
 
-export class Pair {
+type Said =
+  | { readonly kind: "value"; readonly value: unknown }
+  | { readonly kind: "error"; readonly code: string | undefined };
+
+/** The store that is held to the model. */
+export interface Subject {
+  call(method: Method, args: readonly unknown[]): Promise<Said | undefined>;
+  /** Whether it has forgotten whose turn it is. */
+  reopen(): Promise<boolean>;
+}
+
+export class SqliteSubject implements Subject {
   readonly path: string;
-  readonly model: MemoryStore = openMemoryStore(options);
   db: DatabaseSync;
-  batches: Batches;
+  #batches: Batches;
+
+  constructor(path: string) {
+    this.path = path;
+    this.db = openDatabase(path);
+    this.#batches = new Batches(new Core(this.db, pairOptions));
+  }
+
+  async call(method: Method, args: readonly unknown[]): Promise<Said | undefined> {
+    const [answer] = this.#batches.run([{ method, args }]);
+    return answer?.kind === "error" ? { kind: "error", code: answer.code } : answer;
+  }
+
+  async reopen(): Promise<boolean> {
+    this.db.close();
+    this.db = openDatabase(this.path);
+    this.#batches = new Batches(new Core(this.db, pairOptions));
+    return true;
+  }
+}
+
+/** A store with the methods of one. */
+export async function callStore(
+  store: Store,
+  method: Method,
+  args: readonly unknown[],
+): Promise<Said> {
+  const step = store[method] as (...all: readonly unknown[]) => Promise<unknown>;
+  return step(...args).then(
+    (value) => ({ kind: "value", value }) as const,
+    (error: Error & { code?: string }) => ({ kind: "error", code: error.code }) as const,
+  );
+}
+
+export class Pair {
+  readonly subject: Subject;
+  readonly model: MemoryStore = openMemoryStore(pairOptions);
   now = dawn;
   workers = 0;
   attempts = 0;
@@ -29,18 +75,13 @@ export class Pair {
   /** What was called, for the failure's message. */
   readonly calls: string[] = [];
 
-  constructor(path: string) {
-    this.path = path;
-    this.db = openDatabase(path);
-    this.batches = new Batches(new Core(this.db, options));
+  constructor(subject: Subject) {
+    this.subject = subject;
   }
 
-  reopen(): void {
+  async reopen(): Promise<void> {
     this.calls.push("reopen");
-    this.db.close();
-    this.db = openDatabase(this.path);
-    this.batches = new Batches(new Core(this.db, options));
-    this.model.restart();
+    if (await this.subject.reopen()) this.model.restart();
   }
 
   /** Takes the step on both, expects the same, and gives what they said. */
@@ -48,12 +89,8 @@ export class Pair {
     method: M,
     ...args: Parameters<Store[M]>
   ): Promise<Awaited<ReturnType<Store[M]>> | undefined> {
-    const [answer] = this.batches.run([{ method, args }]);
-    const step = this.model[method] as (...all: readonly unknown[]) => Promise<unknown>;
-    const said = await step(...args).then(
-      (value) => ({ kind: "value", value }) as const,
-      (error: Error & { code?: string }) => ({ kind: "error", code: error.code }) as const,
-    );
+    const answer = await this.subject.call(method, args);
+    const said = await callStore(this.model, method, args);
     this.calls.push(`${method} ${JSON.stringify(args)}`);
     const call = this.calls.join("\n");
     if (said.kind === "error") {

@@ -7,6 +7,7 @@ import type { JobId } from "#job/id.ts";
 import { openSqliteStore } from "#store/sqlite/open.ts";
 import { storeConformance } from "../conformance/store.ts";
 import { openInProcess } from "./in-process.ts";
+import { newProvider } from "../conformance/store/provider-facts.ts";
 import { jobIn, submit } from "../conformance/store/job-facts.ts";
 import { anyJob, claimOf, dawn, newJob, readyWorker } from "../conformance/store/make.ts";
 
@@ -68,6 +69,20 @@ describe("the embedded store's file", () => {
     const due = await store.listDue(dawn, 500);
     expect(due.length).toBeGreaterThan(0);
     expect(due.length).toBeLessThan(20);
+  });
+
+  test("of the first schema is brought to the present one, with all that is in it", async () => {
+    const path = newPath();
+    const store = openInProcess(path);
+    const queued = await submit(store);
+    await store[Symbol.asyncDispose]();
+    const db = new DatabaseSync(path);
+    db.exec("DROP TABLE providers; DROP TABLE provider_events; PRAGMA user_version = 1");
+    db.close();
+    await using again = openInProcess(path);
+    expect(await again.findJob(queued)).toBeDefined();
+    await again.addProvider(newProvider("one"), dawn);
+    expect(await again.findProvider("one")).toMatchObject({ version: 1 });
   });
 
   test("is refused when a newer program wrote it", async () => {

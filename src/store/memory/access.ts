@@ -42,7 +42,7 @@ export function listAudit(state: State, query: AuditQuery): Page<AuditEntry> {
   });
 }
 
-/** Jobs, then workers, keys, audit rows, tokens; those that expired first come first. */
+/** Jobs, then workers, keys, audit rows, events of providers, tokens; those that expired first come first. */
 export function expire(state: State, now: number, limit: number): number {
   let left = limit;
   const sweep = <Key>(expiries: [Key, number | undefined][], remove: (key: Key) => void): void => {
@@ -69,6 +69,10 @@ export function expire(state: State, now: number, limit: number): number {
   sweep(
     audit.map((row) => [row, row.expiresAt]),
     (row) => audit.splice(audit.indexOf(row), 1),
+  );
+  sweep(
+    state.providerEvents.map((row) => [row, row.expiresAt]),
+    (row) => state.providerEvents.splice(state.providerEvents.indexOf(row), 1),
   );
   const last = [...tokens.keys()].sort().at(-1);
   sweep(

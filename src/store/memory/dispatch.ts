@@ -9,6 +9,7 @@ import type {
   Claim,
   Demand,
   Fenced,
+  Finished,
 } from "#store/store.ts";
 import { takesAttempts } from "#worker/worker.ts";
 import { requeued } from "./jobs.ts";
@@ -16,6 +17,7 @@ import { byTurn, isReady, listReady, nextTenant, payTurn, promote } from "./shar
 import {
   applyMove,
   currentAttempt,
+  priceOf,
   withCurrent,
   type JobEntry,
   type State,
@@ -77,6 +79,7 @@ function assign(state: State, entry: JobEntry, given: Given): Assignment {
     signal: undefined,
     failure: undefined,
     peak: undefined,
+    pricePerHour: undefined,
   };
   const set = { deadline: request.deadline, attempts: [...entry.job.attempts, attempt] };
   const message = `assigned to worker ${worker.id}`;
@@ -108,13 +111,13 @@ function running(job: Job, start: { startedAt: number; deadline?: number }): Par
   return start.deadline === undefined ? { attempts } : { attempts, deadline: start.deadline };
 }
 
-export function finishAttempt(state: State, finish: AttemptFinish, now: number): Fenced {
+export function finishAttempt(state: State, finish: AttemptFinish, now: number): Finished {
   promote(state, now);
   const entry = state.jobs.get(finish.jobId);
   const attempt = entry?.job.attempts.find((one) => one.id === finish.attemptId);
   if (entry === undefined || attempt === undefined) return "fenced";
   const { outcome } = finish;
-  if (attempt.state === "ended") return isRepeat(attempt, outcome) ? "ok" : "fenced";
+  if (attempt.state === "ended") return isRepeat(attempt, outcome) ? "repeat" : "fenced";
 
   const hasStarted = outcome.startedAt !== undefined;
   const way = movesTo(finish.move, { state: entry.job.state, hasStarted });
@@ -159,6 +162,7 @@ function finishStep(
     signal: outcome.signal,
     failure,
     peak: outcome.peak,
+    pricePerHour: priceOf(state, current),
   });
   const expiresAt = next.kind === "over" ? next.expiresAt : finish.expiresAt;
   const set =

@@ -15,7 +15,15 @@ import type {
 import { isSameHash } from "#worker/secret.ts";
 import { cut } from "./page.ts";
 import { promote, refreshShares } from "./shares.ts";
-import { appendEvent, applyMove, withCurrent, type JobEntry, type State } from "./state.ts";
+import {
+  appendEvent,
+  applyMove,
+  currentAttempt,
+  priceOf,
+  withCurrent,
+  type JobEntry,
+  type State,
+} from "./state.ts";
 
 export function submitJob(state: State, job: NewJob, now: number): SubmitOutcome {
   const earlier = findKey(state, job, now);
@@ -65,8 +73,13 @@ export function submitJob(state: State, job: NewJob, now: number): SubmitOutcome
 
 const nobody = { attempt: 0, workerId: undefined };
 
-function keyOf(tenant: string, key: string): string {
+export function keyOf(tenant: string, key: string): string {
   return JSON.stringify([tenant, key]);
+}
+
+export function tenantAndKeyOf(name: string): { readonly tenant: string; readonly key: string } {
+  const [tenant, key] = JSON.parse(name) as [string, string];
+  return { tenant, key };
 }
 
 function findKey(state: State, job: NewJob, now: number): SubmitOutcome | undefined {
@@ -149,7 +162,8 @@ export function moveVersion(state: State, given: VersionedMove, now: number): bo
   const { job } = entry;
   if (!canMove(job.state, given.move)) return false;
   const { move, failure, next } = given;
-  const ended = { state: "ended", endedAt: now, failure } as const;
+  const pricePerHour = priceOf(state, currentAttempt(job));
+  const ended = { state: "ended", endedAt: now, failure, pricePerHour } as const;
   const attempts = withCurrent(job, ended);
   const set =
     next.kind === "queued"

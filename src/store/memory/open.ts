@@ -1,3 +1,4 @@
+import type { StoreDump } from "#store/dump.ts";
 import type { Store } from "#store/store.ts";
 import { describeSubmit } from "#tenant/audit.ts";
 import { appendAudit, expire, listAudit, listTokens, revokeToken } from "./access.ts";
@@ -11,6 +12,15 @@ import {
   recordStage,
   submitJob,
 } from "./jobs.ts";
+import {
+  addProvider,
+  appendProviderEvents,
+  changeProvider,
+  listProviderEvents,
+  listProviders,
+  removeProvider,
+} from "./providers.ts";
+import { dumpMethods } from "./dump.ts";
 import { refreshShares } from "./shares.ts";
 import { emptyState, type MemoryOptions, type State } from "./state.ts";
 import {
@@ -24,14 +34,20 @@ import {
 } from "./workers.ts";
 
 /** A store that lasts as long as the process: slow, plain, and right. The model that the others are held to. */
-export interface MemoryStore extends Store {
+export interface MemoryStore extends Store, Pick<StoreDump, "dump" | "load"> {
   /** What a restart forgets: whose turn it is. */
   restart(): void;
 }
 
 export function openMemoryStore(options: MemoryOptions = {}): MemoryStore {
   const state = emptyState(options);
-  return { ...jobMethods(state), ...workerMethods(state), ...accessMethods(state) };
+  return {
+    ...jobMethods(state),
+    ...workerMethods(state),
+    ...accessMethods(state),
+    ...providerMethods(state),
+    ...dumpMethods(state),
+  };
 }
 
 // Async, so that what a step throws becomes a rejection; each runs to its end when it is called.
@@ -125,4 +141,16 @@ function accessMethods(state: State) {
     },
     [Symbol.asyncDispose]: async () => undefined,
   } satisfies Partial<MemoryStore>;
+}
+
+function providerMethods(state: State) {
+  return {
+    addProvider: async (provider, now) => addProvider(state, provider, now),
+    findProvider: async (name) => state.providers.get(name),
+    listProviders: async (query) => listProviders(state, query),
+    changeProvider: async (change, now) => changeProvider(state, change, now),
+    removeProvider: async (name) => removeProvider(state, name),
+    appendProviderEvents: async (events) => appendProviderEvents(state, events),
+    listProviderEvents: async (query) => listProviderEvents(state, query),
+  } satisfies Partial<Store>;
 }

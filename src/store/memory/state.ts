@@ -4,6 +4,7 @@ import { boundEvents, defaultMaxEvents, stageOf } from "#job/history.ts";
 import type { Attempt, Job, JobEvent } from "#job/job.ts";
 import { isFinal, moveJob, type JobMove } from "#job/state.ts";
 import type { AuditEntry, Token } from "#tenant/identity.ts";
+import type { ProviderEvent, ProviderRecord } from "#worker/provider-record.ts";
 import type { Worker } from "#worker/worker.ts";
 import { refreshShares, type Shares } from "./shares.ts";
 
@@ -43,6 +44,9 @@ export interface State {
   readonly workers: Map<WorkerId, WorkerEntry>;
   readonly tokens: Map<string, { token: Token; secretHash: Uint8Array }>;
   readonly audit: { entry: AuditEntry; expiresAt: number }[];
+  readonly providers: Map<string, ProviderRecord>;
+  providerEvents: { event: ProviderEvent; expiresAt: number }[];
+  providerSequence: number;
   readonly shares: Shares;
   auditSequence: number;
   /** The latest time that was heard of: what backs off until then may be claimed. */
@@ -59,6 +63,9 @@ export function emptyState(options: MemoryOptions): State {
     workers: new Map(),
     tokens: new Map(),
     audit: [],
+    providers: new Map(),
+    providerEvents: [],
+    providerSequence: 0,
     shares: new Map(),
     auditSequence: 0,
     promotedAt: 0,
@@ -112,6 +119,11 @@ export function appendEvent(
   const { version, state: jobState } = entry.job;
   const full = { ...event, sequence: entry.sequence, version, state: jobState, dropped: 0 };
   entry.events = boundEvents([...entry.events, full], state.maxEvents);
+}
+
+export function priceOf(state: State, attempt: Attempt | undefined): number {
+  const entry = attempt === undefined ? undefined : state.workers.get(attempt.workerId);
+  return entry?.worker.pricePerHour ?? 0;
 }
 
 /** The job's attempts with its current one changed. */

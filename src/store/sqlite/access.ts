@@ -44,6 +44,7 @@ export class AccessSteps {
         "DELETE FROM keys WHERE (tenant, key) IN (SELECT tenant, key FROM keys WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
       ),
       sweep("audit", "sequence"),
+      sweep("provider_events", "sequence"),
       // The one with the greatest id stays.
       db.prepare(
         `DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE id < (SELECT max(id) FROM tokens) AND ${due}, id LIMIT ?)`,

@@ -5,6 +5,7 @@ import type { Core } from "./core.ts";
 import { DispatchSteps } from "./dispatch.ts";
 import { JobSteps } from "./jobs.ts";
 import { ListSteps } from "./lists.ts";
+import { ProviderSteps } from "./providers.ts";
 import { isDamage, sqliteCode } from "./schema.ts";
 import { WorkerSteps } from "./workers.ts";
 
@@ -48,6 +49,9 @@ const readers = [
   "findToken",
   "listTokens",
   "listAudit",
+  "findProvider",
+  "listProviders",
+  "listProviderEvents",
 ] as const;
 const writers = [
   "submitJobs",
@@ -67,6 +71,10 @@ const writers = [
   "putToken",
   "revokeToken",
   "appendAudit",
+  "addProvider",
+  "changeProvider",
+  "removeProvider",
+  "appendProviderEvents",
   "expire",
 ] as const;
 export const methods = [...readers, ...writers];
@@ -171,8 +179,9 @@ function stepsOf(core: Core): Readonly<Record<Method, Step>> {
     new WorkerSteps(core),
     new ListSteps(core),
     accessSteps,
+    new ProviderSteps(core),
   ] as const;
-  const [job, dispatch, worker, list, access] = parts;
+  const [job, dispatch, worker, list, access, provider] = parts;
   return {
     submitJobs: job.submitJobs.bind(job),
     findJob: job.findJob.bind(job),
@@ -204,6 +213,13 @@ function stepsOf(core: Core): Readonly<Record<Method, Step>> {
     revokeToken: access.revokeToken.bind(access),
     appendAudit: access.appendAudit.bind(access),
     listAudit: access.listAudit.bind(access),
+    addProvider: provider.addProvider.bind(provider),
+    findProvider: provider.findProvider.bind(provider),
+    listProviders: provider.listProviders.bind(provider),
+    changeProvider: provider.changeProvider.bind(provider),
+    removeProvider: provider.removeProvider.bind(provider),
+    appendProviderEvents: provider.appendProviderEvents.bind(provider),
+    listProviderEvents: provider.listProviderEvents.bind(provider),
     expire: access.expire.bind(access),
   };
 }

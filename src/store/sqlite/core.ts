@@ -1,10 +1,10 @@
 import type { DatabaseSync } from "node:sqlite";
 import { createSequence } from "#job/id.ts";
 import { defaultMaxEvents } from "#job/history.ts";
-import { JobTable } from "./job-table.ts";
+import { type Draft, JobTable } from "./job-table.ts";
 import { Names } from "./names.ts";
 import { ReadyIndex, type QueuedJob } from "./ready.ts";
-import { jobColumns, type JobRow } from "./rows.ts";
+import { type End, jobColumns, type JobRow } from "./rows.ts";
 import { WorkerTable } from "./worker-table.ts";
 
 export interface CoreOptions {
@@ -57,6 +57,13 @@ export class Core {
       this.jobs.active.set(job.key, job);
       if (job.worker !== null) this.workers.addJob(job.worker, job.key);
     }
+  }
+
+  /** As the table's own, with the price of the worker. */
+  endAttempt(draft: Draft, end: Omit<End, "pricePerHour">): void {
+    const { worker } = draft.row;
+    const pricePerHour = worker === null ? 0 : this.workers.find(worker)?.worker.pricePerHour;
+    this.jobs.endAttempt(draft, { ...end, pricePerHour: pricePerHour ?? 0 });
   }
 
   #emptyIndex(): ReadyIndex {

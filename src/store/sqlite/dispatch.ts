@@ -10,6 +10,7 @@ import type {
   Claim,
   Demand,
   Fenced,
+  Finished,
 } from "#store/store.ts";
 import { takesAttempts } from "#worker/worker.ts";
 import type { Core } from "./core.ts";
@@ -120,17 +121,17 @@ export class DispatchSteps {
     return "ok";
   }
 
-  finishAttempts(finishes: readonly AttemptFinish[], now: number): readonly Fenced[] {
+  finishAttempts(finishes: readonly AttemptFinish[], now: number): readonly Finished[] {
     for (const finish of finishes) checkNext(finish.move, finish.next);
     this.#core.ready.promote(now);
     return finishes.map((finish) => this.#finishAttempt(finish, now));
   }
 
-  #finishAttempt(finish: AttemptFinish, now: number): Fenced {
+  #finishAttempt(finish: AttemptFinish, now: number): Finished {
     const { jobs } = this.#core;
     const row = jobs.active.get(numberOf(finish.jobId));
     if (row === undefined || row.attemptId !== finish.attemptId) {
-      return this.#isRepeat(finish) ? "ok" : "fenced";
+      return this.#isRepeat(finish) ? "repeat" : "fenced";
     }
     const draft = draftOf(row);
     const hasStarted = finish.outcome.startedAt !== undefined;
@@ -173,7 +174,7 @@ export class DispatchSteps {
     const failure = failureOf(move, outcome);
     if (row.worker !== null) workers.removeJob(row.worker, row.key);
     jobs.move(draft, { move, now, message: failure?.message ?? "succeeded", failure });
-    jobs.endAttempt(draft, { ...outcome, failure });
+    this.#core.endAttempt(draft, { ...outcome, failure });
     if (move === "requeue") {
       goOn(this.#core, draft, finish.next);
       return;

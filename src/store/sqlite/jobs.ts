@@ -178,7 +178,7 @@ export class JobSteps {
     const draft = draftOf(row);
     jobs.move(draft, { move, now, message: failure.message, failure });
     const unknown = { startedAt: undefined, exitCode: undefined, signal: undefined };
-    jobs.endAttempt(draft, { ...unknown, endedAt: now, failure, peak: undefined });
+    this.#core.endAttempt(draft, { ...unknown, endedAt: now, failure, peak: undefined });
     goOn(this.#core, draft, next);
     if (next.kind === "over") row.failure = JSON.stringify(failure);
     jobs.save(draft);

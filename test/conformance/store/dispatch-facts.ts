@@ -5,7 +5,7 @@ import { claimOf, dawn, day, failure, newJob, newWorker, outcome, readyWorker } 
 
 const over = { kind: "over", expiresAt: dawn + day } as const;
 
-function finishOf(given: Assignment, change: Partial<AttemptFinish> = {}): AttemptFinish {
+export function finishOf(given: Assignment, change: Partial<AttemptFinish> = {}): AttemptFinish {
   const { jobId, attemptId } = given;
   const end = { outcome: outcome(), move: "succeed", next: over, expiresAt: dawn + day } as const;
   return { jobId, attemptId, ...end, ...change };
@@ -185,13 +185,13 @@ export function dispatchFacts(current: () => Store): void {
       expect(events.map((event) => event.version)).toEqual([1, 2, 3, 4]);
     });
 
-    test("a repeat of the finish is ok, another end is fenced", async () => {
+    test("a repeat of the finish is known as one, another end is fenced", async () => {
       await submit(current());
       const given = await claimOne(current());
       await current().finishAttempts([finishOf(given)], dawn + 4);
       const other = finishOf(given, { outcome: outcome({ exitCode: 1 }), move: "fail" });
       expect(await current().finishAttempts([finishOf(given), other], dawn + 5)).toEqual([
-        "ok",
+        "repeat",
         "fenced",
       ]);
       expect(await current().findJob(given.jobId)).toMatchObject({ version: 4 });

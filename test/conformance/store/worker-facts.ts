@@ -1,7 +1,18 @@
 import { describe, expect, test } from "vitest";
-import type { Store } from "#store/store.ts";
+import type { RedeemClaim, Store } from "#store/store.ts";
 import { submit } from "./job-facts.ts";
-import { anyWorker, dawn, day, failure, newWorker, otpOf, readyWorker, workerId } from "./make.ts";
+import { finishOf } from "./dispatch-facts.ts";
+import {
+  anyWorker,
+  claimOf,
+  dawn,
+  day,
+  failure,
+  newWorker,
+  otpOf,
+  readyWorker,
+  workerId,
+} from "./make.ts";
 
 export function workerFacts(current: () => Store): void {
   describe("workers", () => {
@@ -15,6 +26,32 @@ export function workerFacts(current: () => Store): void {
       const jobs = workers.map((worker) => worker.forJob);
       expect(jobs).toEqual([undefined, first, second, undefined]);
       expect(workers[0]).toMatchObject({ state: "planned", attempts: 0, jobs: [] });
+    });
+
+    test("one that is planned for a job that has a worker already is that job's too", async () => {
+      const store = current();
+      const first = await submit(store);
+      const second = await submit(store);
+      await store.planWorkers([newWorker(1)], dawn);
+      const plans = [newWorker(2, { forJob: first }), newWorker(3)];
+      const workers = await store.planWorkers(plans, dawn);
+      expect(workers.map((worker) => worker.forJob)).toEqual([first, second]);
+    });
+
+    test("the price of a worker is the price of its attempts, once they are over", async () => {
+      const store = current();
+      for (const price of [undefined, 2.5]) {
+        const job = await submit(store);
+        const number = price === undefined ? 1 : 2;
+        const given = price === undefined ? {} : { pricePerHour: price };
+        const worker = await readyWorker(store, number, given);
+        expect((await store.findWorker(worker))?.pricePerHour).toBe(price ?? 0);
+        const [assignment] = await store.claimNext(worker, claimOf(1), dawn);
+        if (assignment === undefined) throw new Error("nothing to do");
+        expect((await store.findJob(job))?.attempts[0]?.pricePerHour).toBeUndefined();
+        await store.finishAttempts([finishOf(assignment)], dawn);
+        expect((await store.findJob(job))?.attempts[0]?.pricePerHour).toBe(price ?? 0);
+      }
     });
 
     test("of 50 claimants at once, one redeems the token", async () => {
@@ -40,6 +77,27 @@ export function workerFacts(current: () => Store): void {
       expect(await redeem(2, otpOf(2), dawn + 11)).toMatchObject({ reason: "expired" });
       await store.stopWorker(workerId(3), { reason: "" }, dawn);
       expect(await redeem(3, otpOf(3), dawn)).toMatchObject({ reason: "over" });
+    });
+
+    test("an attested claim needs no token, and is the first or refused like any other", async () => {
+      const store = current();
+      const soon = { otpExpiresAt: dawn + 10 };
+      await store.planWorkers([newWorker(1, soon), newWorker(2, soon), newWorker(3)], dawn);
+      const attested = (number: number, session?: string): RedeemClaim => ({
+        ...otpOf(number, session),
+        otpHash: "attested",
+      });
+      const redeem = (number: number, claim: RedeemClaim, now = dawn) =>
+        store.redeem(workerId(number), claim, now);
+      expect(await redeem(9, attested(9))).toMatchObject({ reason: "unknown_worker" });
+      expect(await redeem(1, attested(1))).toEqual({ kind: "ok", isRepeat: false });
+      expect(await redeem(1, attested(1), dawn + 99)).toEqual({ kind: "ok", isRepeat: true });
+      expect(await redeem(1, attested(1, "x"))).toMatchObject({ reason: "already_redeemed" });
+      expect(await redeem(1, otpOf(1, "x"))).toMatchObject({ reason: "already_redeemed" });
+      expect(await store.findWorker(workerId(1))).toMatchObject({ state: "ready" });
+      expect(await redeem(2, attested(2), dawn + 11)).toMatchObject({ reason: "expired" });
+      await store.stopWorker(workerId(3), { reason: "" }, dawn);
+      expect(await redeem(3, attested(3))).toMatchObject({ reason: "over" });
     });
 
     test("a session lasts until its worker's end", async () => {

@@ -67,6 +67,9 @@ export interface AgentEvent {
     | //
     /** The agent leaves on purpose. */
     { $case: "goodbye"; value: Goodbye }
+    | //
+    /** The agent was asked to end: it ends what it runs, reports it and leaves. */
+    { $case: "draining"; value: Draining }
     | undefined;
 }
 
@@ -283,6 +286,14 @@ export interface Fenced {
   attemptId: string;
 }
 
+/** The agent takes nothing more; a goodbye follows. */
+export interface Draining {
+  /** Why. */
+  reason: string;
+  /** How long what runs gets to end by itself. */
+  grace: Duration | undefined;
+}
+
 /** The agent leaves on purpose and closes the stream after it. */
 export interface Goodbye {
   /** Why. */
@@ -490,6 +501,9 @@ export const AgentEvent: MessageFns<AgentEvent> = {
       case "goodbye":
         Goodbye.encode(message.event.value, writer.uint32(42).fork()).join();
         break;
+      case "draining":
+        Draining.encode(message.event.value, writer.uint32(50).fork()).join();
+        break;
     }
     return writer;
   },
@@ -545,6 +559,14 @@ export const AgentEvent: MessageFns<AgentEvent> = {
             }
 
             message.event = { $case: "goodbye", value: Goodbye.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.event = { $case: "draining", value: Draining.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1794,6 +1816,63 @@ export const Fenced: MessageFns<Fenced> = {
             }
 
             message.attemptId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDraining(): Draining {
+  return { reason: "", grace: undefined };
+}
+
+export const Draining: MessageFns<Draining> = {
+  encode(message: Draining, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reason !== "") {
+      writer.uint32(10).string(message.reason);
+    }
+    if (message.grace !== undefined) {
+      Duration.encode(message.grace, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Draining {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDraining();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.grace = Duration.decode(reader, reader.uint32());
             continue;
           }
         }

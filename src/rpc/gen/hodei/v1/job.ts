@@ -287,7 +287,14 @@ export interface JobSpec {
   /** Whether an attempt whose worker fell silent may be placed again. */
   reschedule: ReschedulePolicy;
   /** How long the log is kept after the job's end. Default 7 days. */
-  logTtl: Duration | undefined;
+  logTtl:
+    | Duration
+    | undefined;
+  /**
+   * How long the worker of an attempt that failed is kept, with its files, to be looked at; at most a day. Absent: it goes at once. Only
+   * workers for one job are kept.
+   */
+  holdAfterFailure: Duration | undefined;
 }
 
 export interface JobSpec_EnvEntry {
@@ -353,6 +360,28 @@ export interface ProviderPreference {
   name: string;
   /** Whether the job may run nowhere else. */
   strict: boolean;
+  /** The strategy that chooses among providers. Empty: the tenant's, else the server's. */
+  strategy: string;
+  /** Labels that the provider must have. */
+  requiredLabels: { [key: string]: string };
+  /** Labels that the provider should have; the strategy `by_labels` counts them. */
+  preferredLabels: { [key: string]: string };
+  /** The region to be preferred. */
+  preferredRegion: string;
+  /** The regions in which the job may run. Empty: in every one. */
+  allowedRegions: string[];
+  /** The processor's architecture, `amd64` or `arm64`. Empty: any. */
+  architecture: string;
+}
+
+export interface ProviderPreference_RequiredLabelsEntry {
+  key: string;
+  value: string;
+}
+
+export interface ProviderPreference_PreferredLabelsEntry {
+  key: string;
+  value: string;
 }
 
 /** A job as the server knows it. */
@@ -438,7 +467,11 @@ export interface Attempt {
     | Failure
     | undefined;
   /** The most that it used. */
-  peak: Usage | undefined;
+  peak:
+    | Usage
+    | undefined;
+  /** What it cost by the price of its worker and the time that it had it, in units of the operator's choice; absent before it ended. */
+  cost?: number | undefined;
 }
 
 /** What a process used. */
@@ -521,6 +554,7 @@ function createBaseJobSpec(): JobSpec {
     disconnectTolerance: undefined,
     reschedule: 0,
     logTtl: undefined,
+    holdAfterFailure: undefined,
   };
 }
 
@@ -582,6 +616,9 @@ export const JobSpec: MessageFns<JobSpec> = {
     }
     if (message.logTtl !== undefined) {
       Duration.encode(message.logTtl, writer.uint32(154).fork()).join();
+    }
+    if (message.holdAfterFailure !== undefined) {
+      Duration.encode(message.holdAfterFailure, writer.uint32(162).fork()).join();
     }
     return writer;
   },
@@ -758,6 +795,14 @@ export const JobSpec: MessageFns<JobSpec> = {
             }
 
             message.logTtl = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.holdAfterFailure = Duration.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -1214,7 +1259,16 @@ export const RetryPolicy: MessageFns<RetryPolicy> = {
 };
 
 function createBaseProviderPreference(): ProviderPreference {
-  return { name: "", strict: false };
+  return {
+    name: "",
+    strict: false,
+    strategy: "",
+    requiredLabels: {},
+    preferredLabels: {},
+    preferredRegion: "",
+    allowedRegions: [],
+    architecture: "",
+  };
 }
 
 export const ProviderPreference: MessageFns<ProviderPreference> = {
@@ -1224,6 +1278,24 @@ export const ProviderPreference: MessageFns<ProviderPreference> = {
     }
     if (message.strict !== false) {
       writer.uint32(16).bool(message.strict);
+    }
+    if (message.strategy !== "") {
+      writer.uint32(26).string(message.strategy);
+    }
+    globalThis.Object.entries(message.requiredLabels).forEach(([key, value]: [string, string]) => {
+      ProviderPreference_RequiredLabelsEntry.encode({ key: key as any, value }, writer.uint32(34).fork()).join();
+    });
+    globalThis.Object.entries(message.preferredLabels).forEach(([key, value]: [string, string]) => {
+      ProviderPreference_PreferredLabelsEntry.encode({ key: key as any, value }, writer.uint32(42).fork()).join();
+    });
+    if (message.preferredRegion !== "") {
+      writer.uint32(50).string(message.preferredRegion);
+    }
+    for (const v of message.allowedRegions) {
+      writer.uint32(58).string(v!);
+    }
+    if (message.architecture !== "") {
+      writer.uint32(66).string(message.architecture);
     }
     return writer;
   },
@@ -1255,6 +1327,174 @@ export const ProviderPreference: MessageFns<ProviderPreference> = {
             }
 
             message.strict = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.strategy = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            const entry4 = ProviderPreference_RequiredLabelsEntry.decode(reader, reader.uint32());
+            if (entry4.value !== undefined) {
+              message.requiredLabels[entry4.key] = entry4.value;
+            }
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            const entry5 = ProviderPreference_PreferredLabelsEntry.decode(reader, reader.uint32());
+            if (entry5.value !== undefined) {
+              message.preferredLabels[entry5.key] = entry5.value;
+            }
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.preferredRegion = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.allowedRegions.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.architecture = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseProviderPreference_RequiredLabelsEntry(): ProviderPreference_RequiredLabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const ProviderPreference_RequiredLabelsEntry: MessageFns<ProviderPreference_RequiredLabelsEntry> = {
+  encode(message: ProviderPreference_RequiredLabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProviderPreference_RequiredLabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProviderPreference_RequiredLabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseProviderPreference_PreferredLabelsEntry(): ProviderPreference_PreferredLabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const ProviderPreference_PreferredLabelsEntry: MessageFns<ProviderPreference_PreferredLabelsEntry> = {
+  encode(message: ProviderPreference_PreferredLabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProviderPreference_PreferredLabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProviderPreference_PreferredLabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
             continue;
           }
         }
@@ -1488,6 +1728,7 @@ function createBaseAttempt(): Attempt {
     signal: 0,
     failure: undefined,
     peak: undefined,
+    cost: undefined,
   };
 }
 
@@ -1528,6 +1769,9 @@ export const Attempt: MessageFns<Attempt> = {
     }
     if (message.peak !== undefined) {
       Usage.encode(message.peak, writer.uint32(98).fork()).join();
+    }
+    if (message.cost !== undefined) {
+      writer.uint32(105).double(message.cost);
     }
     return writer;
   },
@@ -1639,6 +1883,14 @@ export const Attempt: MessageFns<Attempt> = {
             }
 
             message.peak = Usage.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 105) {
+              break;
+            }
+
+            message.cost = reader.double();
             continue;
           }
         }

@@ -22,8 +22,10 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Duration } from "../../google/protobuf/duration.ts";
 import { Timestamp } from "../../google/protobuf/timestamp.ts";
 import { Job, JobEvent, JobSpec, JobState, Stage } from "./job.ts";
+import { CircuitState } from "./provider_service.ts";
 
 export const protobufPackage = "hodei.v1";
 
@@ -165,10 +167,16 @@ export interface CancelJobResponse {
   job: Job | undefined;
 }
 
-/** Which job to explain. */
+/** Which job to explain: one that was submitted, or one that is not to be. */
 export interface ExplainJobRequest {
   /** Its id. */
   jobId: string;
+  /** Instead of an id: a job to explain as if it were submitted now. Nothing of it is kept. */
+  spec:
+    | JobSpec
+    | undefined;
+  /** Only for admins: the tenant of that job. Empty: the caller's own. */
+  tenant: string;
 }
 
 /** What a job waits for. */
@@ -203,6 +211,21 @@ export interface ProviderVerdict {
   rank: number;
   /** What the strategy gave it. */
   score: number;
+  /** What the score is made of, by name, each from 0 to 1; empty where the strategy looks at one thing only. */
+  parts: { [key: string]: number };
+  /** Cost of an hour of what the job asks for, in units of the operator's choice. */
+  pricePerHour: number;
+  /** How long a start is expected to take. */
+  expectedStart:
+    | Duration
+    | undefined;
+  /** Whether it is given work. */
+  circuit: CircuitState;
+}
+
+export interface ProviderVerdict_PartsEntry {
+  key: string;
+  value: number;
 }
 
 function createBaseSubmitJobRequest(): SubmitJobRequest {
@@ -1133,13 +1156,19 @@ export const CancelJobResponse: MessageFns<CancelJobResponse> = {
 };
 
 function createBaseExplainJobRequest(): ExplainJobRequest {
-  return { jobId: "" };
+  return { jobId: "", spec: undefined, tenant: "" };
 }
 
 export const ExplainJobRequest: MessageFns<ExplainJobRequest> = {
   encode(message: ExplainJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.jobId !== "") {
       writer.uint32(10).string(message.jobId);
+    }
+    if (message.spec !== undefined) {
+      JobSpec.encode(message.spec, writer.uint32(18).fork()).join();
+    }
+    if (message.tenant !== "") {
+      writer.uint32(26).string(message.tenant);
     }
     return writer;
   },
@@ -1163,6 +1192,22 @@ export const ExplainJobRequest: MessageFns<ExplainJobRequest> = {
             }
 
             message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.spec = JobSpec.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tenant = reader.string();
             continue;
           }
         }
@@ -1280,7 +1325,18 @@ export const ExplainJobResponse: MessageFns<ExplainJobResponse> = {
 };
 
 function createBaseProviderVerdict(): ProviderVerdict {
-  return { provider: "", type: "", eligible: false, reason: "", rank: 0, score: 0 };
+  return {
+    provider: "",
+    type: "",
+    eligible: false,
+    reason: "",
+    rank: 0,
+    score: 0,
+    parts: {},
+    pricePerHour: 0,
+    expectedStart: undefined,
+    circuit: 0,
+  };
 }
 
 export const ProviderVerdict: MessageFns<ProviderVerdict> = {
@@ -1302,6 +1358,18 @@ export const ProviderVerdict: MessageFns<ProviderVerdict> = {
     }
     if (message.score !== 0) {
       writer.uint32(49).double(message.score);
+    }
+    globalThis.Object.entries(message.parts).forEach(([key, value]: [string, number]) => {
+      ProviderVerdict_PartsEntry.encode({ key: key as any, value }, writer.uint32(58).fork()).join();
+    });
+    if (message.pricePerHour !== 0) {
+      writer.uint32(65).double(message.pricePerHour);
+    }
+    if (message.expectedStart !== undefined) {
+      Duration.encode(message.expectedStart, writer.uint32(74).fork()).join();
+    }
+    if (message.circuit !== 0) {
+      writer.uint32(80).int32(message.circuit);
     }
     return writer;
   },
@@ -1365,6 +1433,98 @@ export const ProviderVerdict: MessageFns<ProviderVerdict> = {
             }
 
             message.score = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            const entry7 = ProviderVerdict_PartsEntry.decode(reader, reader.uint32());
+            if (entry7.value !== undefined) {
+              message.parts[entry7.key] = entry7.value;
+            }
+            continue;
+          }
+          case 8: {
+            if (tag !== 65) {
+              break;
+            }
+
+            message.pricePerHour = reader.double();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.expectedStart = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.circuit = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseProviderVerdict_PartsEntry(): ProviderVerdict_PartsEntry {
+  return { key: "", value: 0 };
+}
+
+export const ProviderVerdict_PartsEntry: MessageFns<ProviderVerdict_PartsEntry> = {
+  encode(message: ProviderVerdict_PartsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== 0) {
+      writer.uint32(17).double(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProviderVerdict_PartsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProviderVerdict_PartsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.value = reader.double();
             continue;
           }
         }

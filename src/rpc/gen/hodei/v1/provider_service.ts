@@ -18,6 +18,9 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Duration } from "../../google/protobuf/duration.ts";
+import { FieldMask } from "../../google/protobuf/field_mask.ts";
+import { Timestamp } from "../../google/protobuf/timestamp.ts";
 
 export const protobufPackage = "hodei.v1";
 
@@ -44,9 +47,51 @@ export namespace ProviderHealth {
   export type PROVIDER_HEALTH_UNHEALTHY = typeof ProviderHealth.PROVIDER_HEALTH_UNHEALTHY;
 }
 
-/** Something that starts workers. */
+/** Whether a provider is given work. */
+export const CircuitState = {
+  /** CIRCUIT_STATE_UNSPECIFIED - Not known. */
+  CIRCUIT_STATE_UNSPECIFIED: 0,
+  /** CIRCUIT_STATE_CLOSED - It is. */
+  CIRCUIT_STATE_CLOSED: 1,
+  /** CIRCUIT_STATE_HALF_OPEN - One start at a time, until it has shown that it works again. */
+  CIRCUIT_STATE_HALF_OPEN: 2,
+  /** CIRCUIT_STATE_OPEN - It is not, since it failed. */
+  CIRCUIT_STATE_OPEN: 3,
+} as const;
+
+export type CircuitState = typeof CircuitState[keyof typeof CircuitState];
+
+export namespace CircuitState {
+  export type CIRCUIT_STATE_UNSPECIFIED = typeof CircuitState.CIRCUIT_STATE_UNSPECIFIED;
+  export type CIRCUIT_STATE_CLOSED = typeof CircuitState.CIRCUIT_STATE_CLOSED;
+  export type CIRCUIT_STATE_HALF_OPEN = typeof CircuitState.CIRCUIT_STATE_HALF_OPEN;
+  export type CIRCUIT_STATE_OPEN = typeof CircuitState.CIRCUIT_STATE_OPEN;
+}
+
+/** Where a provider comes from. */
+export const ProviderSource = {
+  /** PROVIDER_SOURCE_UNSPECIFIED - Not known. */
+  PROVIDER_SOURCE_UNSPECIFIED: 0,
+  /** PROVIDER_SOURCE_ENVIRONMENT - The settings of the server. */
+  PROVIDER_SOURCE_ENVIRONMENT: 1,
+  /** PROVIDER_SOURCE_FILE - The server's file of providers. */
+  PROVIDER_SOURCE_FILE: 2,
+  /** PROVIDER_SOURCE_API - A call of RegisterProvider. */
+  PROVIDER_SOURCE_API: 3,
+} as const;
+
+export type ProviderSource = typeof ProviderSource[keyof typeof ProviderSource];
+
+export namespace ProviderSource {
+  export type PROVIDER_SOURCE_UNSPECIFIED = typeof ProviderSource.PROVIDER_SOURCE_UNSPECIFIED;
+  export type PROVIDER_SOURCE_ENVIRONMENT = typeof ProviderSource.PROVIDER_SOURCE_ENVIRONMENT;
+  export type PROVIDER_SOURCE_FILE = typeof ProviderSource.PROVIDER_SOURCE_FILE;
+  export type PROVIDER_SOURCE_API = typeof ProviderSource.PROVIDER_SOURCE_API;
+}
+
+/** Something that starts workers. Its credentials are in no answer. */
 export interface Provider {
-  /** Its name; unique. */
+  /** Its name; unique, and never changed. */
   name: string;
   /** `process`, `docker`, `kubernetes`, …. */
   type: string;
@@ -54,16 +99,109 @@ export interface Provider {
   health: ProviderHealth;
   /** Why it is not healthy. */
   reason: string;
-  /** Most workers at the same time. */
+  /** Most workers at the same time, as things are now. */
   maxWorkers: number;
   /** Workers that it has now. */
   workers: number;
   /** What it can do, such as `memory-limit`. */
   capabilities: string[];
+  /** Its id; made by the server. */
+  id: string;
+  /** Whether it is given new workers. */
+  enabled: boolean;
+  /** What the operator says of it. */
+  terms:
+    | ProviderTerms
+    | undefined;
+  /** How it differs from the server's settings for its type: a JSON object. */
+  config: string;
+  /** Whether it has credentials of its own. */
+  hasCredentials: boolean;
+  /** Where it comes from. */
+  source: ProviderSource;
+  /** Whether it is given work. */
+  circuit: CircuitState;
+  /** Why its circuit is not closed. */
+  circuitReason: string;
+  /** From 0 (sick) to 1 (well), learned from what was seen. */
+  healthScore: number;
+  /** How long a start is expected to take. */
+  startEstimate:
+    | Duration
+    | undefined;
+  /** Grows by one with every change of its record. */
+  version: number;
+  /** When it was added. */
+  createdAt:
+    | Date
+    | undefined;
+  /** When its record was last changed. */
+  updatedAt: Date | undefined;
 }
 
-/** Which providers to list. */
+/** What an operator says of a provider and may change at any time. */
+export interface ProviderTerms {
+  /** Higher comes first where a strategy keeps the order. */
+  priority: number;
+  /** Most workers at the same time; absent: as the server's settings say for its type. */
+  maxWorkers?:
+    | number
+    | undefined;
+  /** What jobs may require of it. */
+  labels: { [key: string]: string };
+  /** Where it is; empty: not said. */
+  region: string;
+  /** `amd64`, `arm64`; empty: any. */
+  architectures: string[];
+  /** The longest time that a job may run there, in hours; 0: no bound. */
+  maxHours: number;
+  /** Cost of an hour; absent: its own. */
+  pricePerHour:
+    | UnitPrices
+    | undefined;
+  /** How long a worker may take until it dials back; absent: as everywhere. */
+  startDeadline: Duration | undefined;
+}
+
+export interface ProviderTerms_LabelsEntry {
+  key: string;
+  value: string;
+}
+
+/** Cost of one unit, in units of the operator's choice. */
+export interface UnitPrices {
+  /** Of a processor. */
+  cpuCore: number;
+  /** Of a GiB of memory. */
+  memoryGib: number;
+  /** Of a GPU. */
+  gpu: number;
+}
+
+/** What a provider proves itself with. Stored encrypted, and never given back. */
+export interface ProviderCredentials {
+  /** The text of a kubeconfig file, without programs and paths of files. */
+  kubeconfig: string;
+  /** PEM of the certificate authority of a Docker engine. */
+  dockerCa: string;
+  /** PEM of the certificate for a Docker engine. */
+  dockerCert: string;
+  /** PEM of the key of that certificate. */
+  dockerKey: string;
+}
+
+/** Which providers to list. All conditions must hold. */
 export interface ListProvidersRequest {
+  /** Of this type; empty: all. */
+  type: string;
+  /** In this health; unspecified: all. */
+  health: ProviderHealth;
+  /** Enabled ones, or those that are not; absent: all. */
+  enabled?:
+    | boolean
+    | undefined;
+  /** Only those that could be given a worker now. */
+  onlyWithCapacity: boolean;
 }
 
 /** The providers. */
@@ -74,7 +212,7 @@ export interface ListProvidersResponse {
 
 /** Names a provider. */
 export interface GetProviderRequest {
-  /** Its name. */
+  /** Its name or id. */
   name: string;
 }
 
@@ -84,8 +222,182 @@ export interface GetProviderResponse {
   provider: Provider | undefined;
 }
 
+/** The provider to add. */
+export interface RegisterProviderRequest {
+  /** Lower-case letters, digits, and inner hyphens and dots. */
+  name: string;
+  /** `kubernetes`, `docker` or `process`. */
+  type: string;
+  /**
+   * How it differs from the server's settings for its type: a JSON object whose keys are those settings without `HODEI_K8S_` or `HODEI_DOCKER_`, such as
+   * `{"namespace": "builds", "nodeSelector": {"pool": "ci"}}`.
+   */
+  config: string;
+  /** What it proves itself with. */
+  credentials:
+    | ProviderCredentials
+    | undefined;
+  /** What is said of it. */
+  terms:
+    | ProviderTerms
+    | undefined;
+  /** It is given no workers until it is enabled. */
+  disabled: boolean;
+}
+
+/** The provider that was added. */
+export interface RegisterProviderResponse {
+  /** As it is now. */
+  provider: Provider | undefined;
+}
+
+/** A change of a provider. */
+export interface UpdateProviderRequest {
+  /** Its name or id. */
+  name: string;
+  /** What changes: `priority`, `max_workers`, `labels`, `region`, `architectures`, `max_hours`, `price_per_hour`, `start_deadline`, `config`, `credentials`. */
+  updateMask:
+    | string[]
+    | undefined;
+  /** The new values of what changes. */
+  terms:
+    | ProviderTerms
+    | undefined;
+  /** The new configuration, if it changes. Only while it has no workers. */
+  config: string;
+  /** The new credentials, if they change; absent: none any more. */
+  credentials:
+    | ProviderCredentials
+    | undefined;
+  /** The version that is changed; 0: whatever there is. */
+  version: number;
+}
+
+/** The changed provider. */
+export interface UpdateProviderResponse {
+  /** As it is now. */
+  provider: Provider | undefined;
+}
+
+/** Names the provider to enable. */
+export interface EnableProviderRequest {
+  /** Its name or id. */
+  name: string;
+}
+
+/** The enabled provider. */
+export interface EnableProviderResponse {
+  /** As it is now. */
+  provider: Provider | undefined;
+}
+
+/** Names the provider to disable. */
+export interface DisableProviderRequest {
+  /** Its name or id. */
+  name: string;
+  /** Why; kept in its history. */
+  reason: string;
+}
+
+/** The disabled provider. */
+export interface DisableProviderResponse {
+  /** As it is now. */
+  provider: Provider | undefined;
+}
+
+/** Names the provider to remove. */
+export interface DeleteProviderRequest {
+  /** Its name or id. */
+  name: string;
+}
+
+/** It is removed. */
+export interface DeleteProviderResponse {
+}
+
+/** Asks for the sums. */
+export interface GetProviderStatsRequest {
+}
+
+/** All providers, summed up. */
+export interface GetProviderStatsResponse {
+  /** All of them. */
+  totalProviders: number;
+  /** Those that are enabled. */
+  enabledProviders: number;
+  /** Those that could be given a worker now. */
+  providersWithCapacity: number;
+  /** Most workers of all enabled ones. */
+  totalMaxWorkers: number;
+  /** Workers that there are now. */
+  totalActiveWorkers: number;
+  /** Workers per hundred places of enabled providers. */
+  utilizationPercent: number;
+  /** Those that are healthy. */
+  healthyProviders: number;
+}
+
+/** Whose history to list. */
+export interface ListProviderEventsRequest {
+  /** Its name or id. */
+  name: string;
+  /** Most events in the answer; 0: 50. */
+  pageSize: number;
+  /** From the answer before; empty for the first page. */
+  pageToken: string;
+}
+
+/** A page of a history. */
+export interface ListProviderEventsResponse {
+  /** Newest first. */
+  events: ProviderEvent[];
+  /** Empty on the last page. */
+  nextPageToken: string;
+}
+
+/** Something that happened to a provider. */
+export interface ProviderEvent {
+  /** Grows with every event. */
+  sequence: number;
+  /** When. */
+  at:
+    | Date
+    | undefined;
+  /** What: `registered`, `changed`, `enabled`, `health` or `circuit`. */
+  kind: string;
+  /** What it was. */
+  from: string;
+  /** What it is now. */
+  to: string;
+  /** Why. */
+  reason: string;
+  /** Who did it; empty: the server by itself. */
+  actor: string;
+}
+
 function createBaseProvider(): Provider {
-  return { name: "", type: "", health: 0, reason: "", maxWorkers: 0, workers: 0, capabilities: [] };
+  return {
+    name: "",
+    type: "",
+    health: 0,
+    reason: "",
+    maxWorkers: 0,
+    workers: 0,
+    capabilities: [],
+    id: "",
+    enabled: false,
+    terms: undefined,
+    config: "",
+    hasCredentials: false,
+    source: 0,
+    circuit: 0,
+    circuitReason: "",
+    healthScore: 0,
+    startEstimate: undefined,
+    version: 0,
+    createdAt: undefined,
+    updatedAt: undefined,
+  };
 }
 
 export const Provider: MessageFns<Provider> = {
@@ -110,6 +422,45 @@ export const Provider: MessageFns<Provider> = {
     }
     for (const v of message.capabilities) {
       writer.uint32(58).string(v!);
+    }
+    if (message.id !== "") {
+      writer.uint32(66).string(message.id);
+    }
+    if (message.enabled !== false) {
+      writer.uint32(72).bool(message.enabled);
+    }
+    if (message.terms !== undefined) {
+      ProviderTerms.encode(message.terms, writer.uint32(82).fork()).join();
+    }
+    if (message.config !== "") {
+      writer.uint32(90).string(message.config);
+    }
+    if (message.hasCredentials !== false) {
+      writer.uint32(96).bool(message.hasCredentials);
+    }
+    if (message.source !== 0) {
+      writer.uint32(104).int32(message.source);
+    }
+    if (message.circuit !== 0) {
+      writer.uint32(112).int32(message.circuit);
+    }
+    if (message.circuitReason !== "") {
+      writer.uint32(122).string(message.circuitReason);
+    }
+    if (message.healthScore !== 0) {
+      writer.uint32(129).double(message.healthScore);
+    }
+    if (message.startEstimate !== undefined) {
+      Duration.encode(message.startEstimate, writer.uint32(138).fork()).join();
+    }
+    if (message.version !== 0) {
+      writer.uint32(144).int64(message.version);
+    }
+    if (message.createdAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.createdAt), writer.uint32(154).fork()).join();
+    }
+    if (message.updatedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.updatedAt), writer.uint32(162).fork()).join();
     }
     return writer;
   },
@@ -183,6 +534,449 @@ export const Provider: MessageFns<Provider> = {
             message.capabilities.push(reader.string());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.enabled = reader.bool();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.terms = ProviderTerms.decode(reader, reader.uint32());
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.config = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.hasCredentials = reader.bool();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.source = reader.int32() as any;
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.circuit = reader.int32() as any;
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.circuitReason = reader.string();
+            continue;
+          }
+          case 16: {
+            if (tag !== 129) {
+              break;
+            }
+
+            message.healthScore = reader.double();
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.startEstimate = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.version = longToNumber(reader.int64());
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.createdAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.updatedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseProviderTerms(): ProviderTerms {
+  return {
+    priority: 0,
+    maxWorkers: undefined,
+    labels: {},
+    region: "",
+    architectures: [],
+    maxHours: 0,
+    pricePerHour: undefined,
+    startDeadline: undefined,
+  };
+}
+
+export const ProviderTerms: MessageFns<ProviderTerms> = {
+  encode(message: ProviderTerms, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.priority !== 0) {
+      writer.uint32(8).int32(message.priority);
+    }
+    if (message.maxWorkers !== undefined) {
+      writer.uint32(16).int32(message.maxWorkers);
+    }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      ProviderTerms_LabelsEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
+    });
+    if (message.region !== "") {
+      writer.uint32(34).string(message.region);
+    }
+    for (const v of message.architectures) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.maxHours !== 0) {
+      writer.uint32(48).int32(message.maxHours);
+    }
+    if (message.pricePerHour !== undefined) {
+      UnitPrices.encode(message.pricePerHour, writer.uint32(58).fork()).join();
+    }
+    if (message.startDeadline !== undefined) {
+      Duration.encode(message.startDeadline, writer.uint32(66).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProviderTerms {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProviderTerms();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.priority = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.maxWorkers = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            const entry3 = ProviderTerms_LabelsEntry.decode(reader, reader.uint32());
+            if (entry3.value !== undefined) {
+              message.labels[entry3.key] = entry3.value;
+            }
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.region = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.architectures.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.maxHours = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.pricePerHour = UnitPrices.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.startDeadline = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseProviderTerms_LabelsEntry(): ProviderTerms_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const ProviderTerms_LabelsEntry: MessageFns<ProviderTerms_LabelsEntry> = {
+  encode(message: ProviderTerms_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProviderTerms_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProviderTerms_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseUnitPrices(): UnitPrices {
+  return { cpuCore: 0, memoryGib: 0, gpu: 0 };
+}
+
+export const UnitPrices: MessageFns<UnitPrices> = {
+  encode(message: UnitPrices, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cpuCore !== 0) {
+      writer.uint32(9).double(message.cpuCore);
+    }
+    if (message.memoryGib !== 0) {
+      writer.uint32(17).double(message.memoryGib);
+    }
+    if (message.gpu !== 0) {
+      writer.uint32(25).double(message.gpu);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnitPrices {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnitPrices();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.cpuCore = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.memoryGib = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.gpu = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseProviderCredentials(): ProviderCredentials {
+  return { kubeconfig: "", dockerCa: "", dockerCert: "", dockerKey: "" };
+}
+
+export const ProviderCredentials: MessageFns<ProviderCredentials> = {
+  encode(message: ProviderCredentials, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kubeconfig !== "") {
+      writer.uint32(10).string(message.kubeconfig);
+    }
+    if (message.dockerCa !== "") {
+      writer.uint32(18).string(message.dockerCa);
+    }
+    if (message.dockerCert !== "") {
+      writer.uint32(26).string(message.dockerCert);
+    }
+    if (message.dockerKey !== "") {
+      writer.uint32(34).string(message.dockerKey);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProviderCredentials {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProviderCredentials();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kubeconfig = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.dockerCa = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.dockerCert = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.dockerKey = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -197,11 +991,23 @@ export const Provider: MessageFns<Provider> = {
 };
 
 function createBaseListProvidersRequest(): ListProvidersRequest {
-  return {};
+  return { type: "", health: 0, enabled: undefined, onlyWithCapacity: false };
 }
 
 export const ListProvidersRequest: MessageFns<ListProvidersRequest> = {
-  encode(_: ListProvidersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: ListProvidersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.type !== "") {
+      writer.uint32(10).string(message.type);
+    }
+    if (message.health !== 0) {
+      writer.uint32(16).int32(message.health);
+    }
+    if (message.enabled !== undefined) {
+      writer.uint32(24).bool(message.enabled);
+    }
+    if (message.onlyWithCapacity !== false) {
+      writer.uint32(32).bool(message.onlyWithCapacity);
+    }
     return writer;
   },
 
@@ -218,6 +1024,38 @@ export const ListProvidersRequest: MessageFns<ListProvidersRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.type = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.health = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.enabled = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.onlyWithCapacity = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -369,10 +1207,972 @@ export const GetProviderResponse: MessageFns<GetProviderResponse> = {
   },
 };
 
-/** Shows what can start workers. */
+function createBaseRegisterProviderRequest(): RegisterProviderRequest {
+  return { name: "", type: "", config: "", credentials: undefined, terms: undefined, disabled: false };
+}
+
+export const RegisterProviderRequest: MessageFns<RegisterProviderRequest> = {
+  encode(message: RegisterProviderRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.type !== "") {
+      writer.uint32(18).string(message.type);
+    }
+    if (message.config !== "") {
+      writer.uint32(26).string(message.config);
+    }
+    if (message.credentials !== undefined) {
+      ProviderCredentials.encode(message.credentials, writer.uint32(34).fork()).join();
+    }
+    if (message.terms !== undefined) {
+      ProviderTerms.encode(message.terms, writer.uint32(42).fork()).join();
+    }
+    if (message.disabled !== false) {
+      writer.uint32(48).bool(message.disabled);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RegisterProviderRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRegisterProviderRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.type = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.config = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.credentials = ProviderCredentials.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.terms = ProviderTerms.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.disabled = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRegisterProviderResponse(): RegisterProviderResponse {
+  return { provider: undefined };
+}
+
+export const RegisterProviderResponse: MessageFns<RegisterProviderResponse> = {
+  encode(message: RegisterProviderResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.provider !== undefined) {
+      Provider.encode(message.provider, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RegisterProviderResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRegisterProviderResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.provider = Provider.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseUpdateProviderRequest(): UpdateProviderRequest {
+  return { name: "", updateMask: undefined, terms: undefined, config: "", credentials: undefined, version: 0 };
+}
+
+export const UpdateProviderRequest: MessageFns<UpdateProviderRequest> = {
+  encode(message: UpdateProviderRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.updateMask !== undefined) {
+      FieldMask.encode(FieldMask.wrap(message.updateMask), writer.uint32(18).fork()).join();
+    }
+    if (message.terms !== undefined) {
+      ProviderTerms.encode(message.terms, writer.uint32(26).fork()).join();
+    }
+    if (message.config !== "") {
+      writer.uint32(34).string(message.config);
+    }
+    if (message.credentials !== undefined) {
+      ProviderCredentials.encode(message.credentials, writer.uint32(42).fork()).join();
+    }
+    if (message.version !== 0) {
+      writer.uint32(48).int64(message.version);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateProviderRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateProviderRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.updateMask = FieldMask.unwrap(FieldMask.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.terms = ProviderTerms.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.config = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.credentials = ProviderCredentials.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.version = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseUpdateProviderResponse(): UpdateProviderResponse {
+  return { provider: undefined };
+}
+
+export const UpdateProviderResponse: MessageFns<UpdateProviderResponse> = {
+  encode(message: UpdateProviderResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.provider !== undefined) {
+      Provider.encode(message.provider, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateProviderResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateProviderResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.provider = Provider.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEnableProviderRequest(): EnableProviderRequest {
+  return { name: "" };
+}
+
+export const EnableProviderRequest: MessageFns<EnableProviderRequest> = {
+  encode(message: EnableProviderRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EnableProviderRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEnableProviderRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEnableProviderResponse(): EnableProviderResponse {
+  return { provider: undefined };
+}
+
+export const EnableProviderResponse: MessageFns<EnableProviderResponse> = {
+  encode(message: EnableProviderResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.provider !== undefined) {
+      Provider.encode(message.provider, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EnableProviderResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEnableProviderResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.provider = Provider.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDisableProviderRequest(): DisableProviderRequest {
+  return { name: "", reason: "" };
+}
+
+export const DisableProviderRequest: MessageFns<DisableProviderRequest> = {
+  encode(message: DisableProviderRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DisableProviderRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDisableProviderRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDisableProviderResponse(): DisableProviderResponse {
+  return { provider: undefined };
+}
+
+export const DisableProviderResponse: MessageFns<DisableProviderResponse> = {
+  encode(message: DisableProviderResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.provider !== undefined) {
+      Provider.encode(message.provider, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DisableProviderResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDisableProviderResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.provider = Provider.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDeleteProviderRequest(): DeleteProviderRequest {
+  return { name: "" };
+}
+
+export const DeleteProviderRequest: MessageFns<DeleteProviderRequest> = {
+  encode(message: DeleteProviderRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteProviderRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteProviderRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDeleteProviderResponse(): DeleteProviderResponse {
+  return {};
+}
+
+export const DeleteProviderResponse: MessageFns<DeleteProviderResponse> = {
+  encode(_: DeleteProviderResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteProviderResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteProviderResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGetProviderStatsRequest(): GetProviderStatsRequest {
+  return {};
+}
+
+export const GetProviderStatsRequest: MessageFns<GetProviderStatsRequest> = {
+  encode(_: GetProviderStatsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetProviderStatsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetProviderStatsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGetProviderStatsResponse(): GetProviderStatsResponse {
+  return {
+    totalProviders: 0,
+    enabledProviders: 0,
+    providersWithCapacity: 0,
+    totalMaxWorkers: 0,
+    totalActiveWorkers: 0,
+    utilizationPercent: 0,
+    healthyProviders: 0,
+  };
+}
+
+export const GetProviderStatsResponse: MessageFns<GetProviderStatsResponse> = {
+  encode(message: GetProviderStatsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.totalProviders !== 0) {
+      writer.uint32(8).int32(message.totalProviders);
+    }
+    if (message.enabledProviders !== 0) {
+      writer.uint32(16).int32(message.enabledProviders);
+    }
+    if (message.providersWithCapacity !== 0) {
+      writer.uint32(24).int32(message.providersWithCapacity);
+    }
+    if (message.totalMaxWorkers !== 0) {
+      writer.uint32(32).int32(message.totalMaxWorkers);
+    }
+    if (message.totalActiveWorkers !== 0) {
+      writer.uint32(40).int32(message.totalActiveWorkers);
+    }
+    if (message.utilizationPercent !== 0) {
+      writer.uint32(49).double(message.utilizationPercent);
+    }
+    if (message.healthyProviders !== 0) {
+      writer.uint32(56).int32(message.healthyProviders);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetProviderStatsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetProviderStatsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.totalProviders = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.enabledProviders = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.providersWithCapacity = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.totalMaxWorkers = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.totalActiveWorkers = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.utilizationPercent = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.healthyProviders = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseListProviderEventsRequest(): ListProviderEventsRequest {
+  return { name: "", pageSize: 0, pageToken: "" };
+}
+
+export const ListProviderEventsRequest: MessageFns<ListProviderEventsRequest> = {
+  encode(message: ListProviderEventsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.pageSize !== 0) {
+      writer.uint32(16).int32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(26).string(message.pageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListProviderEventsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListProviderEventsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.pageSize = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseListProviderEventsResponse(): ListProviderEventsResponse {
+  return { events: [], nextPageToken: "" };
+}
+
+export const ListProviderEventsResponse: MessageFns<ListProviderEventsResponse> = {
+  encode(message: ListProviderEventsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.events) {
+      ProviderEvent.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListProviderEventsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListProviderEventsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.events.push(ProviderEvent.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseProviderEvent(): ProviderEvent {
+  return { sequence: 0, at: undefined, kind: "", from: "", to: "", reason: "", actor: "" };
+}
+
+export const ProviderEvent: MessageFns<ProviderEvent> = {
+  encode(message: ProviderEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0) {
+      writer.uint32(8).int64(message.sequence);
+    }
+    if (message.at !== undefined) {
+      Timestamp.encode(toTimestamp(message.at), writer.uint32(18).fork()).join();
+    }
+    if (message.kind !== "") {
+      writer.uint32(26).string(message.kind);
+    }
+    if (message.from !== "") {
+      writer.uint32(34).string(message.from);
+    }
+    if (message.to !== "") {
+      writer.uint32(42).string(message.to);
+    }
+    if (message.reason !== "") {
+      writer.uint32(50).string(message.reason);
+    }
+    if (message.actor !== "") {
+      writer.uint32(58).string(message.actor);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProviderEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProviderEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.at = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.from = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.to = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.actor = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+/** Manages what can start workers. */
 export type ProviderServiceService = typeof ProviderServiceService;
 export const ProviderServiceService = {
-  /** Gives all providers, by name. */
+  /** Gives providers, by name. */
   listProviders: {
     path: "/hodei.v1.ProviderService/ListProviders" as const,
     requestStream: false as const,
@@ -393,17 +2193,115 @@ export const ProviderServiceService = {
     responseSerialize: (value: GetProviderResponse): Buffer => Buffer.from(GetProviderResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetProviderResponse => GetProviderResponse.decode(value),
   },
+  /** Adds a provider. It is used at once, and after a restart too. */
+  registerProvider: {
+    path: "/hodei.v1.ProviderService/RegisterProvider" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RegisterProviderRequest): Buffer =>
+      Buffer.from(RegisterProviderRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RegisterProviderRequest => RegisterProviderRequest.decode(value),
+    responseSerialize: (value: RegisterProviderResponse): Buffer =>
+      Buffer.from(RegisterProviderResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RegisterProviderResponse => RegisterProviderResponse.decode(value),
+  },
+  /** Changes a provider; workers that it has go on. */
+  updateProvider: {
+    path: "/hodei.v1.ProviderService/UpdateProvider" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: UpdateProviderRequest): Buffer =>
+      Buffer.from(UpdateProviderRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UpdateProviderRequest => UpdateProviderRequest.decode(value),
+    responseSerialize: (value: UpdateProviderResponse): Buffer =>
+      Buffer.from(UpdateProviderResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): UpdateProviderResponse => UpdateProviderResponse.decode(value),
+  },
+  /** Lets a provider be given new workers again. */
+  enableProvider: {
+    path: "/hodei.v1.ProviderService/EnableProvider" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: EnableProviderRequest): Buffer =>
+      Buffer.from(EnableProviderRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): EnableProviderRequest => EnableProviderRequest.decode(value),
+    responseSerialize: (value: EnableProviderResponse): Buffer =>
+      Buffer.from(EnableProviderResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): EnableProviderResponse => EnableProviderResponse.decode(value),
+  },
+  /** Gives a provider no new workers; what runs there goes on. */
+  disableProvider: {
+    path: "/hodei.v1.ProviderService/DisableProvider" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DisableProviderRequest): Buffer =>
+      Buffer.from(DisableProviderRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DisableProviderRequest => DisableProviderRequest.decode(value),
+    responseSerialize: (value: DisableProviderResponse): Buffer =>
+      Buffer.from(DisableProviderResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DisableProviderResponse => DisableProviderResponse.decode(value),
+  },
+  /** Removes a provider that has no workers, with its credentials and its history. */
+  deleteProvider: {
+    path: "/hodei.v1.ProviderService/DeleteProvider" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteProviderRequest): Buffer =>
+      Buffer.from(DeleteProviderRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteProviderRequest => DeleteProviderRequest.decode(value),
+    responseSerialize: (value: DeleteProviderResponse): Buffer =>
+      Buffer.from(DeleteProviderResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteProviderResponse => DeleteProviderResponse.decode(value),
+  },
+  /** Sums up all providers. */
+  getProviderStats: {
+    path: "/hodei.v1.ProviderService/GetProviderStats" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetProviderStatsRequest): Buffer =>
+      Buffer.from(GetProviderStatsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetProviderStatsRequest => GetProviderStatsRequest.decode(value),
+    responseSerialize: (value: GetProviderStatsResponse): Buffer =>
+      Buffer.from(GetProviderStatsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetProviderStatsResponse => GetProviderStatsResponse.decode(value),
+  },
+  /** Gives what happened to a provider, newest first. */
+  listProviderEvents: {
+    path: "/hodei.v1.ProviderService/ListProviderEvents" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListProviderEventsRequest): Buffer =>
+      Buffer.from(ListProviderEventsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListProviderEventsRequest => ListProviderEventsRequest.decode(value),
+    responseSerialize: (value: ListProviderEventsResponse): Buffer =>
+      Buffer.from(ListProviderEventsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListProviderEventsResponse => ListProviderEventsResponse.decode(value),
+  },
 } as const;
 
 export interface ProviderServiceServer extends UntypedServiceImplementation {
-  /** Gives all providers, by name. */
+  /** Gives providers, by name. */
   listProviders: handleUnaryCall<ListProvidersRequest, ListProvidersResponse>;
   /** Gives one provider. */
   getProvider: handleUnaryCall<GetProviderRequest, GetProviderResponse>;
+  /** Adds a provider. It is used at once, and after a restart too. */
+  registerProvider: handleUnaryCall<RegisterProviderRequest, RegisterProviderResponse>;
+  /** Changes a provider; workers that it has go on. */
+  updateProvider: handleUnaryCall<UpdateProviderRequest, UpdateProviderResponse>;
+  /** Lets a provider be given new workers again. */
+  enableProvider: handleUnaryCall<EnableProviderRequest, EnableProviderResponse>;
+  /** Gives a provider no new workers; what runs there goes on. */
+  disableProvider: handleUnaryCall<DisableProviderRequest, DisableProviderResponse>;
+  /** Removes a provider that has no workers, with its credentials and its history. */
+  deleteProvider: handleUnaryCall<DeleteProviderRequest, DeleteProviderResponse>;
+  /** Sums up all providers. */
+  getProviderStats: handleUnaryCall<GetProviderStatsRequest, GetProviderStatsResponse>;
+  /** Gives what happened to a provider, newest first. */
+  listProviderEvents: handleUnaryCall<ListProviderEventsRequest, ListProviderEventsResponse>;
 }
 
 export interface ProviderServiceClient extends Client {
-  /** Gives all providers, by name. */
+  /** Gives providers, by name. */
   listProviders(
     request: ListProvidersRequest,
     callback: (error: ServiceError | null, response: ListProvidersResponse) => void,
@@ -434,6 +2332,118 @@ export interface ProviderServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetProviderResponse) => void,
+  ): ClientUnaryCall;
+  /** Adds a provider. It is used at once, and after a restart too. */
+  registerProvider(
+    request: RegisterProviderRequest,
+    callback: (error: ServiceError | null, response: RegisterProviderResponse) => void,
+  ): ClientUnaryCall;
+  registerProvider(
+    request: RegisterProviderRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RegisterProviderResponse) => void,
+  ): ClientUnaryCall;
+  registerProvider(
+    request: RegisterProviderRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RegisterProviderResponse) => void,
+  ): ClientUnaryCall;
+  /** Changes a provider; workers that it has go on. */
+  updateProvider(
+    request: UpdateProviderRequest,
+    callback: (error: ServiceError | null, response: UpdateProviderResponse) => void,
+  ): ClientUnaryCall;
+  updateProvider(
+    request: UpdateProviderRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: UpdateProviderResponse) => void,
+  ): ClientUnaryCall;
+  updateProvider(
+    request: UpdateProviderRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: UpdateProviderResponse) => void,
+  ): ClientUnaryCall;
+  /** Lets a provider be given new workers again. */
+  enableProvider(
+    request: EnableProviderRequest,
+    callback: (error: ServiceError | null, response: EnableProviderResponse) => void,
+  ): ClientUnaryCall;
+  enableProvider(
+    request: EnableProviderRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: EnableProviderResponse) => void,
+  ): ClientUnaryCall;
+  enableProvider(
+    request: EnableProviderRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: EnableProviderResponse) => void,
+  ): ClientUnaryCall;
+  /** Gives a provider no new workers; what runs there goes on. */
+  disableProvider(
+    request: DisableProviderRequest,
+    callback: (error: ServiceError | null, response: DisableProviderResponse) => void,
+  ): ClientUnaryCall;
+  disableProvider(
+    request: DisableProviderRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DisableProviderResponse) => void,
+  ): ClientUnaryCall;
+  disableProvider(
+    request: DisableProviderRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DisableProviderResponse) => void,
+  ): ClientUnaryCall;
+  /** Removes a provider that has no workers, with its credentials and its history. */
+  deleteProvider(
+    request: DeleteProviderRequest,
+    callback: (error: ServiceError | null, response: DeleteProviderResponse) => void,
+  ): ClientUnaryCall;
+  deleteProvider(
+    request: DeleteProviderRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteProviderResponse) => void,
+  ): ClientUnaryCall;
+  deleteProvider(
+    request: DeleteProviderRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteProviderResponse) => void,
+  ): ClientUnaryCall;
+  /** Sums up all providers. */
+  getProviderStats(
+    request: GetProviderStatsRequest,
+    callback: (error: ServiceError | null, response: GetProviderStatsResponse) => void,
+  ): ClientUnaryCall;
+  getProviderStats(
+    request: GetProviderStatsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetProviderStatsResponse) => void,
+  ): ClientUnaryCall;
+  getProviderStats(
+    request: GetProviderStatsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetProviderStatsResponse) => void,
+  ): ClientUnaryCall;
+  /** Gives what happened to a provider, newest first. */
+  listProviderEvents(
+    request: ListProviderEventsRequest,
+    callback: (error: ServiceError | null, response: ListProviderEventsResponse) => void,
+  ): ClientUnaryCall;
+  listProviderEvents(
+    request: ListProviderEventsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListProviderEventsResponse) => void,
+  ): ClientUnaryCall;
+  listProviderEvents(
+    request: ListProviderEventsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListProviderEventsResponse) => void,
   ): ClientUnaryCall;
 }
 
@@ -445,6 +2455,29 @@ export const ProviderServiceClient = makeGenericClientConstructor(
   service: typeof ProviderServiceService;
   serviceName: string;
 };
+
+function toTimestamp(date: Date): Timestamp {
+  const seconds = Math.trunc(date.getTime() / 1_000);
+  const nanos = (date.getTime() % 1_000) * 1_000_000;
+  return { seconds, nanos };
+}
+
+function fromTimestamp(t: Timestamp): Date {
+  let millis = (t.seconds || 0) * 1_000;
+  millis += (t.nanos || 0) / 1_000_000;
+  return new globalThis.Date(millis);
+}
+
+function longToNumber(int64: { toString(): string }): number {
+  const num = globalThis.Number(int64.toString());
+  if (num > globalThis.Number.MAX_SAFE_INTEGER) {
+    throw new globalThis.Error("Value is larger than Number.MAX_SAFE_INTEGER");
+  }
+  if (num < globalThis.Number.MIN_SAFE_INTEGER) {
+    throw new globalThis.Error("Value is smaller than Number.MIN_SAFE_INTEGER");
+  }
+  return num;
+}
 
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;

@@ -90,6 +90,8 @@ export interface Worker {
   reason: string;
   /** The machine's name, as its agent says. */
   hostname: string;
+  /** What an hour of it was to cost when it was planned, in units of the operator's choice. */
+  pricePerHour: number;
 }
 
 /** Which workers to list. */
@@ -166,6 +168,7 @@ function createBaseWorker(): Worker {
     attempts: 0,
     reason: "",
     hostname: "",
+    pricePerHour: 0,
   };
 }
 
@@ -212,6 +215,9 @@ export const Worker: MessageFns<Worker> = {
     }
     if (message.hostname !== "") {
       writer.uint32(114).string(message.hostname);
+    }
+    if (message.pricePerHour !== 0) {
+      writer.uint32(121).double(message.pricePerHour);
     }
     return writer;
   },
@@ -339,6 +345,14 @@ export const Worker: MessageFns<Worker> = {
             }
 
             message.hostname = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 121) {
+              break;
+            }
+
+            message.pricePerHour = reader.double();
             continue;
           }
         }

@@ -1,0 +1,26 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startCluster } from "../../fake/kubernetes/cluster.ts";
+import type { Cluster } from "./ground.ts";
+import { kubernetesSuite } from "./suite.ts";
+
+kubernetesSuite("the double", openDouble);
+
+/** An API server, a scheduler, controllers and a kubelet of our own, whose pods are processes of this machine. */
+async function openDouble(): Promise<Cluster> {
+  const directory = mkdtempSync(join(tmpdir(), "hodei-double-"));
+  const cluster = await startCluster();
+  const kubeconfig = join(directory, "config");
+  await cluster.api.writeKubeconfig(kubeconfig);
+  return {
+    kubeconfig,
+    image: "hodei-jobs-worker:latest",
+    serverHost: "127.0.0.1",
+    isReal: false,
+    async [Symbol.asyncDispose]() {
+      await cluster[Symbol.asyncDispose]();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
