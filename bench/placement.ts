@@ -137,6 +137,7 @@ function providerOf(at: number, { jobs, providers }: Size): ProviderView {
     healthScore: 0.9 + (at % 10) / 100,
     // Enough for all that may run anywhere, so that nothing is decided by room.
     maxWorkers: Math.ceil((4 * jobs) / providers),
+    maxWorkersOf: () => Math.ceil((4 * jobs) / providers),
     startEstimateMs: 1_000 * (1 + (at % 7)),
     bindsTenant: false,
     labels: { zone: `z${at % 2}` },

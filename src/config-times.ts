@@ -28,6 +28,26 @@ export const timesShape = {
     { least: 100, most: day, standard: 240 * second },
     "How long a worker may take until it dials back",
   ),
+  gpuStartDeadlineMs: whole(
+    { least: 100, most: day, standard: 10 * minute },
+    "How long a worker with GPUs may take until it dials back",
+  ),
+  circuitFailures: whole(
+    { least: 1, most: 1_000, standard: 5 },
+    "Failed starts in a row after which a provider is left alone for a while",
+  ),
+  circuitOpenMs: whole(
+    { least: 10, most: hour, standard: minute },
+    "How long that is, the first time; then it is tried with one worker",
+  ),
+  hedgeAfterMs: whole(
+    { least: 0, most: hour, standard: 0 },
+    "How long an urgent job's worker may take until a second one is started on another provider; 0: never",
+  ),
+  hedgePriority: whole(
+    { least: 0, most: 1_000, standard: 1_000 },
+    "From which priority on a job is urgent",
+  ),
   otpSlackMs: whole(
     { least: 0, most: hour, standard: minute },
     "How long a one-time token is good beyond the start deadline",

@@ -18,6 +18,7 @@ import type { LogLevel } from "#telemetry.ts";
 import { archiveProblems, archiveShape } from "./config-archive.ts";
 import { providersShape } from "./config-providers.ts";
 import { dockerShape } from "./config-docker.ts";
+import { redisShape } from "./config-redis.ts";
 import { tlsShape } from "./config-tls.ts";
 import { isKubernetesEnabled, kubernetesShape, kubernetesWarnings } from "./config-kubernetes.ts";
 import { timesShape } from "./config-times.ts";
@@ -165,6 +166,7 @@ const shape = {
 
   ...archiveShape,
   ...providersShape,
+  ...redisShape,
   ...dockerShape,
   ...kubernetesShape,
 };
@@ -226,7 +228,7 @@ const aliases: Readonly<Record<string, (value: string) => readonly [keyof typeof
 
 /** Variables of the agent, the command line and the tests, which are no settings of the server. */
 const others =
-  /^HODEI_(WORKER_ID|OTP_(FILE|TOKEN|FD)|ATTESTATION_FILE|CA_CERT(_PATH)?|CLIENT_(CERT|KEY)_PATH|SERVER|TOKEN|TOKEN_FILE|CONFIG_FILE|OUTPUT|TEST\w*|K8S_TEST|REDIS_URL|SPOOL\w*|AGENT_\w*|CI_\w*)$/;
+  /^HODEI_(WORKER_ID|OTP_(FILE|TOKEN|FD)|ATTESTATION_FILE|CA_CERT(_PATH)?|CLIENT_(CERT|KEY)_PATH|SERVER|TOKEN|TOKEN_FILE|CONFIG_FILE|OUTPUT|TEST\w*|K8S_TEST|SPOOL\w*|AGENT_\w*|CI_\w*)$/;
 
 export interface ParsedConfig {
   readonly config: Config;

@@ -95,6 +95,7 @@ export async function openApi(
   const api = await serveApi({
     ...ground,
     ...config,
+    store,
     audit,
     authenticator,
     standard,

@@ -7,6 +7,7 @@ import { isKubernetesEnabled } from "./config-kubernetes.ts";
 import { type Config, parseConfig } from "#config.ts";
 import { HodeiError } from "#error.ts";
 import { createLogger } from "#telemetry.ts";
+import { checkEntry, readProvidersFile } from "./server-provider-file.ts";
 import { kubernetesConfigOf } from "./server-kubernetes.ts";
 
 export interface DoctorInput {
@@ -32,6 +33,7 @@ export async function diagnoseServer(input: DoctorInput): Promise<Diagnosis> {
     return { checks: refusals("settings", error), isReachable: true };
   }
   checks.push(await checkDirectory(config.dataDirectory), ...(await checkAddress(config)));
+  checks.push(...(await checkProvidersFile(config)));
   const kubernetes = await checkKubernetes(config);
   return { checks: [...checks, ...kubernetes.checks], isReachable: kubernetes.isReachable };
 }
@@ -83,6 +85,18 @@ async function checkAddress(config: Config): Promise<HealthCheck[]> {
         ? warn(name, `${message}, as names in a cluster are not outside of it`, "")
         : fail(name, message, hint),
     ];
+  }
+}
+
+async function checkProvidersFile(config: Config): Promise<HealthCheck[]> {
+  if (config.providersFile === "") return [];
+  const name = "providers file";
+  try {
+    const entries = await readProvidersFile(config.providersFile);
+    for (const entry of entries) checkEntry(entry, config);
+    return [pass(name, `${config.providersFile} names ${entries.length} providers`)];
+  } catch (error) {
+    return refusals(name, error);
   }
 }
 

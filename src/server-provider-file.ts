@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 import { z } from "zod";
+import type { Config } from "#config.ts";
 import { HodeiError } from "#error.ts";
 import {
   isProviderType,
@@ -9,7 +10,7 @@ import {
   type ProviderTerms,
   type ProviderType,
 } from "#worker/provider-record.ts";
-import { checkTerms } from "./server-provider-config.ts";
+import { checkTerms, mergedConfig } from "./server-provider-config.ts";
 
 /** An entry of the file of providers. */
 export interface FileEntry {
@@ -58,6 +59,15 @@ export function parseProviders(text: string): readonly FileEntry[] {
     names.add(name);
   }
   return entries;
+}
+
+/** Refuses a configuration that no provider of the type can have. Error: `invalid_argument`. */
+export function checkEntry({ name, type, config }: FileEntry, server: Config): void {
+  try {
+    mergedConfig(type, config, { source: "file", server, credentials: undefined });
+  } catch (error) {
+    throw ofEntry(name, error);
+  }
 }
 
 /** What an entry says of a provider that is new. */

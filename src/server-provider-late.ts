@@ -144,8 +144,8 @@ export class LateProvider implements Provider {
     return this.#inner?.health() ?? { state: "unhealthy", reason: this.#problem };
   }
 
-  capacity(): Capacity {
-    return this.#inner?.capacity() ?? { maxWorkers: 0 };
+  capacity(workerClass?: WorkerClass): Capacity {
+    return this.#inner?.capacity(workerClass) ?? { maxWorkers: 0 };
   }
 
   pricePerHour(resources: Resources): number {

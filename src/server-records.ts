@@ -1,4 +1,6 @@
 import { randomBytes } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import type { Credentials } from "#api/provider-registry.ts";
 import type { Config } from "#config.ts";
 import { HodeiError } from "#error.ts";
@@ -13,7 +15,13 @@ import {
 } from "#worker/provider-record.ts";
 import { LateProvider, type OpenProvider } from "./server-provider-late.ts";
 import { checkCredentials, mergedConfig } from "./server-provider-config.ts";
-import { type FileEntry, ofEntry, readProvidersFile, termsOf } from "./server-provider-file.ts";
+import {
+  checkEntry,
+  type FileEntry,
+  ofEntry,
+  readProvidersFile,
+  termsOf,
+} from "./server-provider-file.ts";
 import {
   environmentTypes,
   instanceOf,
@@ -42,6 +50,8 @@ export interface Records {
     record: Pick<ProviderRecord, "id" | "type" | "config">,
     credentials: Credentials | undefined,
   ): Promise<Uint8Array | undefined>;
+  /** Removes what its provider left on this machine. */
+  forget(record: ProviderRecord): Promise<void>;
   /** Where the stored credentials of a cluster lead, and where these would. */
   serversOf(
     record: ProviderRecord,
@@ -68,10 +78,9 @@ export async function openRegistry(ground: RecordsGround): Promise<Registry> {
     named.set(entry.name, "is in HODEI_PROVIDERS_FILE; take it out there");
   }
   await using opened = new AsyncDisposableStack(); // Undoes an opening that fails halfway.
-  const found: RegistryEntry[] = [];
-  for (const record of await listAll(store)) {
+  const openOne = async (record: ProviderRecord): Promise<RegistryEntry | undefined> => {
     const isLeftOver = record.source !== "api" && !named.has(record.name);
-    if (isLeftOver && (await isRemoved(ground, record.name))) continue;
+    if (isLeftOver && (await isRemoved(ground, record.name))) return undefined;
     const open = records.opener(record);
     const isOurs = record.source === "env" && !isLeftOver;
     const provider = isOurs
@@ -82,8 +91,14 @@ export async function openRegistry(ground: RecordsGround): Promise<Registry> {
       const { reason } = await provider.health();
       ground.log.warn({ provider: record.name, reason }, "a provider cannot be opened");
     }
-    found.push({ record, provider, pinned: named.get(record.name), isLeftOver });
-  }
+    return { record, provider, pinned: named.get(record.name), isLeftOver };
+  };
+  // Clusters that do not answer take their time; they take it together.
+  const results = await Promise.allSettled((await listAll(store)).map(openOne));
+  const found = results.flatMap((result) => {
+    if (result.status === "rejected") throw result.reason;
+    return result.value ?? [];
+  });
   opened.move();
   return new Registry(
     records,
@@ -120,6 +135,10 @@ async function createRecords(ground: RecordsGround): Promise<Records> {
       if (credentials === undefined) return undefined;
       const checked = checkCredentials(type, credentials, { config, server });
       return secrets.seal(JSON.stringify(checked), id);
+    },
+    async forget({ id, type }) {
+      if (type !== "process") return;
+      await rm(join(directory, "processes", id), { recursive: true, force: true });
     },
     async serversOf(record, credentials) {
       const { type, config } = record;
@@ -169,8 +188,8 @@ async function putEnvironment(store: Store, type: ProviderType): Promise<void> {
 /** Makes the record what the entry says. Error: `invalid_argument`, naming the entry. */
 async function putEntry({ store, config: server }: RecordsGround, entry: FileEntry): Promise<void> {
   const { name, type, config } = entry;
+  checkEntry(entry, server);
   try {
-    mergedConfig(type, config, { source: "file", server, credentials: undefined });
     const before = await store.findProvider(name);
     if (before !== undefined && before.source !== "file") {
       throw new HodeiError("already_exists", "a provider of this name was registered by a call");

@@ -176,6 +176,7 @@ export class Registry implements ProviderRegistry, AsyncDisposable {
       }
       this.#entries.delete(name);
       await provider[Symbol.asyncDispose]();
+      await this.#records.forget(record);
     });
   }
 

@@ -38,7 +38,8 @@ test.for([
 
 test("where tenants have namespaces of their own, a warm worker of nobody is refused", () => {
   const given = { HODEI_K8S_ENABLED: "1", HODEI_K8S_ENABLE_DYNAMIC_NAMESPACES: "1" };
-  const parse = (pool: object) => parseConfig({ ...given, HODEI_WARM_POOL: JSON.stringify([pool]) });
+  const parse = (pool: object) =>
+    parseConfig({ ...given, HODEI_WARM_POOL: JSON.stringify([pool]) });
   expect(() => parse({ count: 1 })).toThrow(/^HODEI_WARM_POOL: needs a tenant/);
   expect(parse({ count: 1, tenant: "acme" }).warnings).toEqual([]);
   expect(parse({ count: 1, provider: "process" }).warnings).toEqual([]);

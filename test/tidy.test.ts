@@ -45,6 +45,7 @@ const refused: Plant[] = [
   plant("src/store/memory/a.ts", importing("node:sqlite"), border),
   plant("src/logstore/files/a.ts", importing("#store/store.ts"), border),
   plant("src/logstore/files/b.ts", importing("node:child_process"), border),
+  plant("src/logstore/files/c.ts", importing("@aws-sdk/client-s3"), border),
   plant("src/provider/process/a.ts", importing("#scheduler/place.ts"), border),
   plant("src/provider/process/b.ts", importing("@grpc/grpc-js"), border),
   plant("src/provider/docker/a.ts", importing("@kubernetes/client-node"), border),
@@ -116,6 +117,10 @@ const accepted: Plant[] = [
   plant("src/store/ok.ts", importing("#job/job.ts")),
   plant("src/store/sqlite/ok.ts", importing("#store/store.ts") + importing("node:sqlite")),
   plant("src/store/redis/ok.ts", importing("#store/store.ts") + importing("ioredis")),
+  plant(
+    "src/logstore/s3/ok.ts",
+    importing("#logstore/object-store.ts") + importing("@aws-sdk/client-s3"),
+  ),
   plant("src/provider/docker/ok.ts", importing("dockerode")),
   plant("src/scheduler/ok.ts", importing("#provider/provider.ts") + importing("#error.ts")),
   plant("src/api/ok.ts", importing("#scheduler/place.ts") + importing("@grpc/grpc-js")),

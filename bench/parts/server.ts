@@ -57,7 +57,9 @@ async function seatWorkers(directory: string, wanted: ServerSettings): Promise<r
   const now = Date.now();
   const next = createSequence();
   const resources = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0, gpuCount: 0, gpuType: "" };
-  const classKey = classKeyOf(classOf({ image: "", resources, provider: undefined, executionTimeoutMs: 1 }));
+  const classKey = classKeyOf(
+    classOf({ image: "", resources, provider: undefined, executionTimeoutMs: 1 }),
+  );
   const seats = Array.from({ length: wanted.seats }, () => ({
     workerId: workerIdOf(next(now)),
     otp: createSecret(),

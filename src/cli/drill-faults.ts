@@ -16,8 +16,8 @@ export interface Fault {
   readonly blames: readonly Blame[];
   /** What else is wrong with the answer; undefined: nothing. */
   readonly check?: (job: Job, failure: Failure) => string | undefined;
-  /** What it means when the job goes well, or ends with `exit`, and why that is no failure of the drill. */
-  readonly excuse?: { readonly exit?: number; readonly cause?: Cause; readonly reason: string };
+  /** Why what came of it says nothing about the provider; undefined: it does. */
+  readonly excuse?: (job: Job, told: Failure | undefined) => string | undefined;
 }
 
 export interface DrillWishes {
@@ -112,7 +112,8 @@ export const faults: readonly Fault[] = [
     blames: ["node", "provider", "system"],
     check: (_, { userCodeMayHaveRun }) =>
       userCodeMayHaveRun ? undefined : "it is said that no user code has run",
-    excuse: { exit: notAllowed, reason: "a job there may not signal its agent" },
+    excuse: ({ exitCode }) =>
+      exitCode === notAllowed ? "a job there may not signal its agent" : undefined,
   },
   {
     name: "token-replay",
@@ -140,7 +141,8 @@ export const faults: readonly Fault[] = [
     spec: () => ({ command: ["true"], resources: { cpuMillis: 10_000_000 } }),
     causes: ["no_provider", "quota"],
     blames: ["provider", "policy", "quota"],
-    excuse: { reason: "the provider starts what it cannot give" },
+    excuse: ({ state }) =>
+      state === "succeeded" ? "the provider starts what it cannot give" : undefined,
   },
   {
     name: "quota",
@@ -148,11 +150,15 @@ export const faults: readonly Fault[] = [
     phase: "start",
     spec: () => ({ command: ["true"], resources: { memoryBytes: 2 ** 20 * gib } }),
     notFor: ({ type }) => (type === "kubernetes" ? undefined : "the provider knows no quotas"),
-    causes: ["quota"],
-    blames: ["quota", "provider"],
-    excuse: { cause: "no_provider", reason: "no quota there stands in the way" },
+    // What no quota can ever allow is not even tried.
+    causes: ["quota", "no_provider"],
+    blames: ["quota", "provider", "policy"],
+    excuse: (_, told) =>
+      told?.cause === "no_provider" && !/quota/i.test(told.message)
+        ? "no quota there stands in the way"
+        : undefined,
   },
 ];
 
-/** An agent is the parent of its jobs' processes. */
-const killAgent = `kill -KILL "$PPID" && exec sleep 3600; exit ${notAllowed}`;
+/** An agent is the parent of its jobs' processes. A second later it has certainly said that the job runs. */
+const killAgent = `sleep 1; kill -KILL "$PPID" && exec sleep 3600; exit ${notAllowed}`;

@@ -167,7 +167,7 @@ function judge(fault: Fault, job: Job, sight: Sight): Verdict {
   };
   if (sight.problem === agentsElsewhere) return { ...seen, result: "skip", reason: sight.problem };
   if (sight.problem !== undefined) return { ...seen, result: "fail", reason: sight.problem };
-  const excuse = excuseOf(fault, job, told);
+  const excuse = fault.excuse?.(job, told);
   if (excuse !== undefined) return { ...seen, result: "skip", reason: excuse };
   if (told === undefined) {
     const reason = job.state === "succeeded" ? "the job succeeded" : "nothing was told in time";
@@ -180,15 +180,6 @@ function judge(fault: Fault, job: Job, sight: Sight): Verdict {
   if (wrong !== undefined) return { ...seen, result: "fail", reason: wrong };
   if (fault.act !== "redeem") return { ...seen, result: "pass", reason: "" };
   return { ...seen, reported: "UNAUTHENTICATED", message: "", result: "pass", reason: "" };
-}
-
-function excuseOf({ excuse }: Fault, job: Job, told: Failure | undefined): string | undefined {
-  if (excuse === undefined) return undefined;
-  const isExcused =
-    (excuse.cause !== undefined && told?.cause === excuse.cause) ||
-    (excuse.exit !== undefined && job.exitCode === excuse.exit) ||
-    (excuse.exit === undefined && excuse.cause === undefined && job.state === "succeeded");
-  return isExcused ? excuse.reason : undefined;
 }
 
 function rowOf(fault: Fault, provider: Provider, verdict: Verdict): DrillRow {

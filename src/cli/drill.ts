@@ -107,7 +107,7 @@ async function printRows(console: Console, rows: readonly DrillRow[]): Promise<v
     row.expected,
     row.reported,
     row.seconds === undefined ? "" : `${row.seconds.toFixed(1)}s`,
-    row.result === "pass" ? row.message : [row.reason, row.message].filter(Boolean).join(": "),
+    shorten([row.reason, row.message].filter((text) => text !== "").join(": ")),
   ]);
   const [first = "", ...lines] = formatTable(head, cells).split("\n");
   await console.print(first);
@@ -124,6 +124,11 @@ async function printRows(console: Console, rows: readonly DrillRow[]): Promise<v
   );
   await console.print("By hand, since no client may do it:");
   for (const line of instructions) await console.print(`  ${line}`);
+}
+
+/** What was said in full is in the job, and in `--output json`. */
+function shorten(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 99)}…` : text;
 }
 
 const instructions = [

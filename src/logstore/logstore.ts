@@ -82,6 +82,17 @@ export interface StoredBatch {
 
 export interface LogStoreStats {
   readonly openLogs: number;
+  /** On the disk of this process. */
   readonly storedBytes: number;
   readonly isWritable: boolean;
+  /** Where logs that have ended are archived elsewhere. */
+  readonly archive?: LogArchiveStats;
+}
+
+export interface LogArchiveStats {
+  readonly storedBytes: number;
+  /** Of logs that have ended and are not there yet. */
+  readonly waitingBytes: number;
+  /** Whether it answered when it was last asked. */
+  readonly isReachable: boolean;
 }

@@ -49,7 +49,8 @@ export interface Provider extends AsyncDisposable {
 
   health(): Promise<Health>;
 
-  capacity(): Capacity;
+  /** Of workers of that class, as if all were of it; of a usual one unless given. */
+  capacity(workerClass?: WorkerClass): Capacity;
 
   /** Cost of one hour of these resources, in units of the operator's choice. */
   pricePerHour(resources: Resources): number;

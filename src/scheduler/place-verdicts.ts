@@ -16,6 +16,8 @@ export interface ProviderView {
   readonly healthReason: string;
   readonly healthScore: number;
   readonly maxWorkers: number;
+  /** How many it holds if all are of that class. */
+  maxWorkersOf(workerClass: WorkerClass): number;
   readonly startEstimateMs: number;
   /** Whether its workers belong to one tenant from the start. */
   readonly bindsTenant: boolean;
@@ -76,6 +78,7 @@ interface ClassEntry {
   readonly provider: ProviderView;
   readonly position: number;
   readonly refusal: Refusal | undefined;
+  readonly maxWorkers: number;
   readonly pricePerHour: number;
 }
 
@@ -98,6 +101,7 @@ export function viewClass(
       provider,
       position,
       refusal: refusalOf(provider, { classKey, workerClass, now }),
+      maxWorkers: provider.maxWorkersOf(workerClass),
       pricePerHour: provider.pricePerHour(workerClass.resources),
     })),
     named: namesOf((provider) => isPreferred(provider, workerClass)),
@@ -112,8 +116,8 @@ export function judgeView(view: ClassView, context: VerdictContext): ClassVerdic
   const passing: string[] = [];
   const candidates = new Map<string, Candidate>();
   for (const entry of entries) {
-    const { provider } = entry;
-    const { name, maxWorkers } = provider;
+    const { provider, maxWorkers } = entry;
+    const { name } = provider;
     const workers = context.workersOf(name);
     const refusal = entry.refusal ?? probing(provider, context);
     if (refusal !== undefined) {
@@ -273,8 +277,9 @@ function unsuited(provider: ProviderView, workerClass: WorkerClass): string | un
   return undefined;
 }
 
-function candidateOf({ provider, position, pricePerHour }: ClassEntry, workers: number): Candidate {
-  const { name, type, healthScore, maxWorkers, startEstimateMs, labels } = provider;
+function candidateOf(entry: ClassEntry, workers: number): Candidate {
+  const { provider, position, maxWorkers, pricePerHour } = entry;
+  const { name, type, healthScore, startEstimateMs, labels } = provider;
   return {
     name,
     type,

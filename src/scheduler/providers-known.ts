@@ -1,6 +1,7 @@
 import type { WorkerId } from "#job/id.ts";
 import type { Resources } from "#job/job.ts";
 import type { Health, Provider, ProviderCapabilities } from "#provider/provider.ts";
+import type { WorkerClass } from "#worker/class.ts";
 import type { Worker } from "#worker/worker.ts";
 import { type Circuit, closedCircuit } from "./circuit.ts";
 import type { Pause, ProviderView } from "./place-verdicts.ts";
@@ -50,6 +51,7 @@ export function viewOf(entry: Known, now: number): ProviderView {
     // What may be used at all is kept from use by its health and its circuit alone, so that it gets its chance to be well again.
     healthScore: Math.max(leastHealth, scoreOf(entry, now)),
     maxWorkers: maxWorkersOf(entry),
+    maxWorkersOf: (workerClass) => maxWorkersOf(entry, workerClass),
     startEstimateMs: estimateOf(entry, now),
     bindsTenant: provider.capabilities.bindsTenant,
     labels: settings.labels,
@@ -95,8 +97,8 @@ function estimateOf({ provider, learned }: Known, now: number): number {
   return Math.round(startEstimate(learned, { now, expectedMs: provider.startEstimateMs() }));
 }
 
-function maxWorkersOf({ provider, settings }: Known): number {
-  return Math.min(provider.capacity().maxWorkers, settings.maxWorkers ?? Infinity);
+function maxWorkersOf({ provider, settings }: Known, workerClass?: WorkerClass): number {
+  return Math.min(provider.capacity(workerClass).maxWorkers, settings.maxWorkers ?? Infinity);
 }
 
 const gib = 2 ** 30;

@@ -124,8 +124,8 @@ function isDone(worker: Worker): boolean {
 
 /** Kept to be looked at, since its job wished that and failed. When that ends follows from what is stored (DESIGN G12). */
 async function isHeld(parts: Parts, worker: Worker): Promise<boolean> {
-  const { id, isForJobOnly, forJob, attempts } = worker;
-  if (!isForJobOnly || forJob === undefined || attempts === 0) return false;
+  const { id, maxJobs, forJob, attempts } = worker;
+  if (maxJobs !== 1 || forJob === undefined || attempts === 0) return false;
   const job = await parts.store.findJob(forJob);
   const attempt = job?.attempts.find(({ workerId }) => workerId === id);
   if (job === undefined || attempt?.failure === undefined) return false;

@@ -2,11 +2,12 @@ import type { Failure, Stage } from "#job/failure.ts";
 import type { AttemptId, JobId, WorkerId } from "#job/id.ts";
 import type { Job, JobEvent, Outcome } from "#job/job.ts";
 import type { JobMove, JobState } from "#job/state.ts";
-import type { AuditEntry, Token } from "#tenant/identity.ts";
 import type { Worker, WorkerState } from "#worker/worker.ts";
+import type { AccessStore, SubmitAudit } from "./access-store.ts";
 import type { Page, PageQuery } from "./page.ts";
 import type { ProviderStore } from "./provider-store.ts";
 
+export type * from "./access-store.ts";
 export type { Page, PageQuery } from "./page.ts";
 export type * from "./provider-store.ts";
 
@@ -141,22 +142,6 @@ export interface WorkerStore {
    * retry; its version stays.
    */
   endWorker(id: WorkerId, end: WorkerEnd, now: number): Promise<Worker | undefined>;
-}
-
-/** Tokens and the audit. */
-export interface AccessStore {
-  putToken(token: Token, secretHash: Uint8Array): Promise<void>;
-  /** The token and the hash of its secret. */
-  findToken(
-    id: string,
-  ): Promise<{ readonly token: Token; readonly secretHash: Uint8Array } | undefined>;
-  /** By id. */
-  listTokens(query: PageQuery): Promise<Page<Token>>;
-  /** Error: `not_found`. Revoking twice keeps the first time. */
-  revokeToken(id: string, now: number): Promise<Token>;
-  appendAudit(entries: readonly NewAuditEntry[]): Promise<void>;
-  /** Newest first. */
-  listAudit(query: AuditQuery): Promise<Page<AuditEntry>>;
 }
 
 export interface NewJob {
@@ -340,16 +325,4 @@ export interface WorkerStop {
 export interface WorkerEnd {
   readonly failure: Failure | undefined;
   readonly expiresAt: number;
-}
-
-export type NewAuditEntry = Omit<AuditEntry, "sequence"> & { readonly expiresAt: number };
-
-/** The row of a submit; the store adds what came of it (`describeSubmit`). */
-export type SubmitAudit = Omit<NewAuditEntry, "target" | "outcome">;
-
-export interface AuditQuery extends PageQuery {
-  /** Empty: all. */
-  readonly correlationId: string;
-  readonly actor: string;
-  readonly target: string;
 }

@@ -11,10 +11,13 @@ test("the agent and the job's processes are seen while a job runs, and nothing i
   const script = `${note("start", ledger)}\n(env -i PATH=$PATH sleep 1000 &)\nwhile [ ! -e ${gate} ]; do sleep 0.05; done`;
   const { id } = await client.submit({ script });
   await untilNoted(ledger, "start");
-  const seen = server.workerProcesses();
+  const seen = await vi.waitFor(() => {
+    const all = server.workerProcesses();
+    expect(all.some(({ command }) => command.includes("sleep 1000"))).toBe(true);
+    return all;
+  });
   expect(server.agents()).toHaveLength(1);
   expect(seen.map(({ command }) => command).join("\n")).toMatch(/agent\/main[^]*\.script/);
-  expect(seen.some(({ command }) => command.includes("sleep 1000"))).toBe(true);
   expect(seen.some(({ pid }) => pid === server.pid)).toBe(false);
   await client.submit({ command: ["touch", gate] });
   expect((await client.wait(id)).state).toBe("succeeded");

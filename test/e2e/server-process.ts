@@ -83,10 +83,11 @@ export class ServerProcess implements AsyncDisposable {
     return pid;
   }
 
-  async start(): Promise<void> {
+  /** Starts it again, for this time with other settings where `changes` says so. */
+  async start(changes: Readonly<Record<string, string>> = {}): Promise<void> {
     const log = openSync(this.logFile, "a");
     this.#child = spawn(process.execPath, [launcher, "server"], {
-      env: this.env,
+      env: { ...this.env, ...changes },
       cwd: this.directory,
       stdio: ["ignore", log, log],
     });

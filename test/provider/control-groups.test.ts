@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { findControlGroups, type GroupUse } from "#provider/process/control-groups.ts";
 import { endGroups, makeGroups, memoryKillsIn } from "#provider/process/group-files.ts";
 
@@ -113,6 +113,17 @@ describe("control groups of workers", () => {
     expect(find("auto").plan("w1", { memoryBytes: 0, cpuMillis: 0 })[0]?.path).toBe(
       join(root, "hodei-w1"),
     );
+  });
+
+  it("that were forgotten are removed once they are empty", () => {
+    const { root, find } = machine(["0::/"], { ...second, "hodei-busy/below/tasks": "1" });
+    mkdirSync(join(root, "hodei-old"));
+    mkdirSync(join(root, "others"));
+    const now = vi.spyOn(Date, "now").mockReturnValue(Date.now() + 120_000);
+    onTestFinished(() => now.mockRestore());
+    find("auto");
+    const left = ["hodei-old", "hodei-busy", "others"].map((name) => existsSync(join(root, name)));
+    expect(left).toEqual([false, true, true]);
   });
 
   it("are none where there is nothing to be read or made", () => {

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeEach, describe, expect, test } from "vitest";
-import { folderForTest, named, start } from "./ground.ts";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+import { eventsOf, folderForTest, named, start } from "./ground.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -79,5 +79,8 @@ describe("the file of providers", () => {
       health: "unhealthy",
       reason: expect.stringContaining("cannot read the kubeconfig /nowhere/kubeconfig"),
     });
+    const seen = async () =>
+      expect(await eventsOf(client, "x")).toContain("health unknown unhealthy");
+    await vi.waitFor(seen, { timeout: 8_000, interval: 50 });
   });
 });

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { HodeiClient } from "#client/client.ts";
 import {
   eventsOf,
   folderForTest,
@@ -138,6 +139,42 @@ describe("providers of a server", { timeout: 60_000 }, () => {
     );
     const plain = await client.providers.update("second", { labels: {}, pricePerHour: undefined });
     expect(plain).toMatchObject({ labels: {}, pricePerHour: undefined, priority: 7 });
+  });
+
+  test("are managed by admins, switched by operators, and every change is on record", async () => {
+    const adminToken = "the-admin-of-this-test";
+    const { server } = await start(folder, { HODEI_ADMIN_TOKEN: adminToken });
+    await using admin = new HodeiClient({ address: server.address, token: adminToken });
+    const tenant = "default";
+    const { secret: token } = await admin.tokens.create({
+      subject: "olga",
+      tenant,
+      role: "operator",
+    });
+    await using operator = new HodeiClient({ address: server.address, token });
+    const wish = { name: "second", type: "process" } as const;
+    const denied = { code: "PERMISSION_DENIED" };
+    await expect(operator.providers.register(wish)).rejects.toMatchObject(denied);
+    await admin.providers.register(wish);
+    await expect(operator.providers.update("second", { priority: 1 })).rejects.toMatchObject(
+      denied,
+    );
+    await operator.providers.disable("second");
+    await expect(operator.providers.remove("second")).rejects.toMatchObject(denied);
+    await admin.providers.update("second", { priority: 1 });
+    await expect(admin.providers.register(wish)).rejects.toMatchObject({ code: "ALREADY_EXISTS" });
+    await admin.providers.remove("second");
+    const rows: string[] = [];
+    for await (const { actor, action, outcome } of admin.audit.list({ target: "second" })) {
+      rows.push(`${actor} ${action} ${outcome}`);
+    }
+    expect(rows.toReversed()).toEqual([
+      "admin RegisterProvider OK",
+      "olga DisableProvider OK",
+      "admin UpdateProvider OK",
+      "admin RegisterProvider ALREADY_EXISTS",
+      "admin DeleteProvider OK",
+    ]);
   });
 
   test("are filtered and summed up", async () => {

@@ -39,6 +39,7 @@ export function view(name: string, given: Partial<ProviderView> = {}): ProviderV
     maxHours: 0,
     pauses: new Map(),
     circuit: { state: "closed", since: 0, reason: "" },
+    maxWorkersOf: () => given.maxWorkers ?? 4,
     refusalOf: () => undefined,
     pricePerHour: () => 0,
     ...given,

@@ -2,17 +2,17 @@ import { constants } from "node:fs";
 import { open, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { AttemptId } from "#job/id.ts";
-import type { Archive, ArchiveWriter } from "./archive.ts";
+import type { Archive, Pack } from "./archive.ts";
 import { realDisk, syncFolder, type WarningLog } from "./disk.ts";
 import type { Journal } from "./journal.ts";
 import type { Entry, FileLog } from "./log.ts";
+import type { PackWriter } from "./pack.ts";
 import {
   blockBytes,
   entryBytes,
   gatherFrames,
   makeBlock,
   Part,
-  readRaw,
   type Block,
   type RawFrame,
 } from "./part.ts";
@@ -29,6 +29,8 @@ export interface KeeperOptions {
   readonly partBytes: number;
   /** Called when the journal has become shorter, or could not be made so. */
   readonly settled: (outcome: "shortened" | "stuck") => void;
+  /** Called when a log has ended, or ended ones were packed. */
+  readonly onEnded?: () => void;
   readonly log: WarningLog;
   readonly now: () => number;
 }
@@ -61,6 +63,7 @@ export class Keeper {
   ended(log: FileLog): void {
     this.#ended.add(log);
     this.#endedBytes += log.durable.mark.stored;
+    this.#options.onEnded?.();
     if (this.#ended.size >= packLogs || this.#endedBytes >= packBytes) this.wake();
     else if (this.#options.journal.bytes > this.#options.journalBytes) this.wake();
   }
@@ -86,6 +89,11 @@ export class Keeper {
         settled(journal.segments[0] === oldest ? "stuck" : "shortened");
       }
     });
+  }
+
+  /** Whether something has ended that is not in the archive. */
+  get hasEnded(): boolean {
+    return this.#ended.size > 0;
   }
 
   /** Archives everything that has ended. */
@@ -173,6 +181,7 @@ export class Keeper {
     const { archive } = this.#options;
     const writer = await archive.begin();
     const blocks = new Map<FileLog, Block[]>();
+    let pack: Pack;
     try {
       const entries = logs.flatMap((log) => (isSmall(log) ? log.entries : []));
       const known = await gatherFrames(entries);
@@ -181,13 +190,14 @@ export class Keeper {
         blocks.set(log, written);
         writer.add(describe(log, written));
       }
-      await archive.finish(writer);
+      pack = await archive.finish(writer);
       known.free();
     } catch (error) {
       await writer.abandon();
       throw error;
     }
-    for (const log of logs) await this.#leave(log, new Part(writer.path, blocks.get(log) ?? []));
+    for (const log of logs) await this.#leave(log, archive.partOf(pack, blocks.get(log) ?? []));
+    this.#options.onEnded?.();
   }
 
   /** The log is in the archive now, and nowhere else; readers go on there. */
@@ -202,14 +212,14 @@ export class Keeper {
   }
 
   async #writeLog(
-    writer: ArchiveWriter,
+    writer: PackWriter,
     log: FileLog,
     known: ReadonlyMap<Entry, RawFrame>,
   ): Promise<Block[]> {
     const blocks: Block[] = [];
     for (const part of log.parts) {
       for (const block of part.blocks) {
-        const raw = await readRaw(part.path, block);
+        const raw = await part.read(block);
         blocks.push({ ...block, at: writer.at });
         await writer.write([raw]);
       }

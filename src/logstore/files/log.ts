@@ -2,6 +2,7 @@ import type { AttemptId } from "#job/id.ts";
 import type { LogEnd } from "#logstore/logstore.ts";
 import { logStreams, type LogStream, type Sequences } from "#log/record.ts";
 import { headerBytes, noMark, type Frame, type Mark } from "./frame.ts";
+import type { ArchivedLog } from "./pack.ts";
 import type { Block, Part } from "./part.ts";
 import type { Segment } from "./segment.ts";
 
@@ -171,6 +172,20 @@ export class FileLog {
     entry.frame = undefined;
     this.journalBytes -= headerBytes + entry.payloadBytes;
   }
+}
+
+/** A log as the archive has it. */
+export function archivedLog(
+  { log: archived, part }: { readonly log: ArchivedLog; readonly part: Part },
+  quotaBytes: number,
+): FileLog {
+  const log = new FileLog(archived.attempt, quotaBytes);
+  log.parts = part.blocks.length === 0 ? [] : [part];
+  log.durable = { number: archived.number, mark: archived.mark };
+  log.dropped = archived.dropped;
+  const { expiresAt, missing } = archived;
+  log.end = missing === undefined ? { expiresAt } : { expiresAt, missing };
+  return log;
 }
 
 /** Index of the first item that fulfils what all later ones do too. */

@@ -2,11 +2,13 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { LogStore } from "#logstore/logstore.ts";
 import { Archive } from "./archive.ts";
+import { removeStaging } from "./backup.ts";
 import { RecentFrames } from "./cache.ts";
 import { realDisk, type Disk, type WarningLog } from "./disk.ts";
 import { Journal } from "./journal.ts";
 import { Keeper } from "./keeper.ts";
 import { recover } from "./recover.ts";
+import { Shipper, type Shipping } from "./shipper.ts";
 import { FileLogStore } from "./store.ts";
 import { Valve } from "./valve.ts";
 
@@ -21,6 +23,8 @@ export interface FileLogStoreOptions {
   readonly journalBytes?: number;
   /** Memory for batches that followers share. */
   readonly cacheBytes?: number;
+  /** Where logs that have ended are archived besides; it is closed with the store. */
+  readonly shipping?: Shipping | undefined;
   readonly now?: () => number;
   readonly log?: WarningLog;
   /** Called once, when a write failed in a way that leaves its outcome unknown: the store has to be opened again. */
@@ -29,13 +33,22 @@ export interface FileLogStoreOptions {
   readonly disk?: Disk;
 }
 
+/** A log store of local files. */
+export interface OpenFileLogStore extends LogStore {
+  /**
+   * Copies everything that was acknowledged before the call, and perhaps more, into a new folder, from which a store can be opened; meanwhile this one
+   * goes on. On the same file system, what never changes again is linked.
+   */
+  backup(folder: string): Promise<void>;
+}
+
 const mebibyte = 1024 * 1024;
 
 /**
  * Opens a log store of local files: `journal/` holds what was acknowledged, `parts/` the older batches of long open logs, `archive/` the logs
  * that have ended. Only one process may have it open.
  */
-export async function openFileLogStore(options: FileLogStoreOptions): Promise<LogStore> {
+export async function openFileLogStore(options: FileLogStoreOptions): Promise<OpenFileLogStore> {
   const segmentBytes = options.segmentBytes ?? 64 * mebibyte;
   const now = options.now ?? Date.now;
   const log = options.log ?? { warn: () => undefined };
@@ -45,7 +58,9 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Lo
   for (const folder of [journalFolder, partFolder, archiveFolder]) {
     await mkdir(folder, { recursive: true, mode: 0o700 });
   }
-  const archive = await Archive.open(archiveFolder, log);
+  await removeStaging(options.directory);
+  const { shipping } = options;
+  const archive = await Archive.open({ folder: archiveFolder, log, objects: shipping?.objects });
   const quotaBytes = options.quotaBytesPerAttempt;
   const found = await recover({
     journalFolder,
@@ -75,6 +90,7 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Lo
     journalBytes,
     partBytes: quotaBytes / 8,
     settled: (outcome) => valve.settle(outcome),
+    onEnded: () => shipper?.noticed(),
   });
   const valve: Valve = new Valve({
     journal,
@@ -82,13 +98,17 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Lo
     boundBytes: journalBytes + 2 * segmentBytes,
     shorten: () => keeper.wake(),
   });
+  const shipper: Shipper | undefined =
+    shipping && new Shipper({ ...shipping, archive, keeper, log, now });
   const recent = new RecentFrames(options.cacheBytes ?? 32 * mebibyte);
   const isDamaged = found.isDamaged;
   return new FileLogStore({
+    directory: options.directory,
     logs,
     archive,
     journal,
     keeper,
+    shipper,
     valve,
     recent,
     log,

@@ -4,6 +4,7 @@ import { constants, crc32, zstdCompress, zstdDecompress } from "node:zlib";
 import { readAt } from "./disk.ts";
 import { readFrame, readMark, writeMark, type Frame, type Mark } from "./frame.ts";
 import type { Entry } from "./log.ts";
+import { ReadAhead } from "./read-ahead.ts";
 
 const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
@@ -27,10 +28,12 @@ export interface Block {
 export class Part {
   readonly path: string;
   readonly blocks: Block[];
+  readonly #source: ReadAhead;
 
-  constructor(path: string, blocks: Block[]) {
+  constructor(path: string, blocks: Block[], source?: ReadAhead) {
     this.path = path;
     this.blocks = blocks;
+    this.#source = source ?? fileSource(path);
   }
 
   get isTail(): boolean {
@@ -47,6 +50,17 @@ export class Part {
 
   get payloadBytes(): number {
     return this.blocks.reduce((sum, block) => sum + block.payloadBytes, 0);
+  }
+
+  /** A block with its header, as it stands there. */
+  read(block: Block): Promise<Buffer> {
+    return this.#source.read(block.at, blockHeaderBytes + block.storedBytes);
+  }
+
+  /** Reads it once more, where that may help. */
+  readAgain(block: Block): Promise<Buffer> {
+    this.#source.forget();
+    return this.read(block);
   }
 
   /** Size of the file up to the last block. */
@@ -155,13 +169,10 @@ function joinFrames(pieces: readonly Buffer[]): Buffer {
 }
 
 /** The frames of a block; undefined when it is damaged. */
-export async function readBlock(path: string, block: Block): Promise<Frame[] | undefined> {
-  await using file = await open(path, "r");
-  const bytes = await readAt(file, block.at, blockHeaderBytes + block.storedBytes);
-  if (parseHeader(bytes, block.at) === undefined) return undefined;
-  const body = bytes.subarray(blockHeaderBytes);
-  if (body.length < block.storedBytes || crc32(body) !== bytes.readUInt32LE(8)) return undefined;
-  const raw = bytes.readUInt32LE(16) === 1 ? await decompress(body) : body;
+export async function readBlock(part: Part, block: Block): Promise<Frame[] | undefined> {
+  const body = bodyOf(await part.read(block), block) ?? bodyOf(await part.readAgain(block), block);
+  if (body === undefined) return undefined;
+  const raw = body.isPacked ? await decompress(body.bytes) : body.bytes;
   const frames: Frame[] = [];
   for (let at = 0; at < raw.length;) {
     const found = readFrame(raw, at);
@@ -172,10 +183,22 @@ export async function readBlock(path: string, block: Block): Promise<Frame[] | u
   return frames;
 }
 
-/** A block as it stands on the disk, to be copied. */
-export async function readRaw(path: string, block: Block): Promise<Buffer> {
-  await using file = await open(path, "r");
-  return readAt(file, block.at, blockHeaderBytes + block.storedBytes);
+function bodyOf(
+  stored: Buffer,
+  block: Block,
+): { readonly bytes: Buffer; readonly isPacked: boolean } | undefined {
+  if (parseHeader(stored, block.at) === undefined) return undefined;
+  const bytes = stored.subarray(blockHeaderBytes);
+  if (bytes.length < block.storedBytes || crc32(bytes) !== stored.readUInt32LE(8)) return undefined;
+  return { bytes, isPacked: stored.readUInt32LE(16) === 1 };
+}
+
+function fileSource(path: string): ReadAhead {
+  const read = async (at: number, size: number): Promise<Buffer> => {
+    await using file = await open(path, "r");
+    return readAt(file, at, size);
+  };
+  return new ReadAhead({ read, endAt: 0, isElsewhere: () => false });
 }
 
 /** Reads the headers of a part that an earlier process wrote, and leaves out an end that is not whole. */
@@ -191,8 +214,9 @@ export async function loadPart(path: string): Promise<Part> {
   }
   const newest = blocks.at(-1);
   // Only the newest block can have been under way when the process ended.
-  if (newest !== undefined && (await readBlock(path, newest)) === undefined) blocks.pop();
-  return new Part(path, blocks);
+  const part = new Part(path, blocks);
+  if (newest !== undefined && (await readBlock(part, newest)) === undefined) blocks.pop();
+  return part;
 }
 
 function blockHeader(block: Block, { body, codec }: { body: Buffer; codec: number }): Buffer {

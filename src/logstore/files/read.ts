@@ -90,7 +90,7 @@ async function readBlockOf(
   place: Place & { is: "block" },
 ): Promise<readonly Frame[] | undefined> {
   try {
-    return await readBlock(place.part.path, place.block);
+    return await readBlock(place.part, place.block);
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error;
     const now = log.next(place.block.firstNumber - 1);

@@ -149,7 +149,7 @@ class Replay {
     if (!archive.mayHave(attempt)) return false;
     const known = this.#archived.get(attempt);
     if (known !== undefined) return known;
-    const isArchived = (await archive.find(attempt)) !== undefined;
+    const isArchived = await archive.has(attempt);
     this.#archived.set(attempt, isArchived);
     return isArchived;
   }

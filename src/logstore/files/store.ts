@@ -13,20 +13,24 @@ import type {
   StoredBatch,
 } from "#logstore/logstore.ts";
 import type { Archive } from "./archive.ts";
+import { backupLogs } from "./backup.ts";
 import type { RecentFrames } from "./cache.ts";
 import type { WarningLog } from "./disk.ts";
 import { markAfter, type Frame } from "./frame.ts";
 import type { Journal } from "./journal.ts";
 import type { Keeper } from "./keeper.ts";
-import { FileLog } from "./log.ts";
+import { archivedLog, FileLog } from "./log.ts";
 import { readLog, type ReadSource } from "./read.ts";
+import type { Shipper } from "./shipper.ts";
 import type { Valve } from "./valve.ts";
 
 export interface FileLogStoreParts {
+  readonly directory: string;
   readonly logs: Map<AttemptId, FileLog>;
   readonly archive: Archive;
   readonly journal: Journal;
   readonly keeper: Keeper;
+  readonly shipper: Shipper | undefined;
   readonly valve: Valve;
   readonly recent: RecentFrames;
   readonly log: WarningLog;
@@ -67,7 +71,7 @@ export class FileLogStore implements LogStore, ReadSource {
     checkId(attempt);
     this.assertOpen();
     if (this.#parts.archive.mayHave(attempt)) {
-      if ((await this.#parts.archive.find(attempt)) !== undefined) throw hasEnded(attempt);
+      if (await this.#parts.archive.has(attempt)) throw hasEnded(attempt);
     }
     const log = this.#logs.get(attempt) ?? this.#create(attempt);
     try {
@@ -97,7 +101,7 @@ export class FileLogStore implements LogStore, ReadSource {
     checkId(attempt);
     this.assertOpen();
     if (!this.#logs.has(attempt) && this.#parts.archive.mayHave(attempt)) {
-      if ((await this.#parts.archive.find(attempt)) !== undefined) return;
+      if (await this.#parts.archive.has(attempt)) return;
     }
     const log = this.#logs.get(attempt) ?? this.#create(attempt);
     if (log.end !== undefined) return;
@@ -138,12 +142,19 @@ export class FileLogStore implements LogStore, ReadSource {
       }
       count += await archive.deleteExpired(this.#confirmed);
       await journal.dropUnused();
+      this.#parts.shipper?.expire(this.#confirmed);
       return count;
     });
   }
 
+  async backup(folder: string): Promise<void> {
+    this.assertOpen();
+    const { directory, journal, keeper } = this.#parts;
+    await backupLogs({ directory, journal, keeper, logs: this.#logs }, folder);
+  }
+
   stats(): LogStoreStats {
-    const { journal, archive } = this.#parts;
+    const { journal, archive, shipper } = this.#parts;
     let storedBytes = journal.bytes + archive.bytes;
     for (const log of this.#logs.values()) {
       for (const part of log.parts) storedBytes += part.bytes;
@@ -152,6 +163,7 @@ export class FileLogStore implements LogStore, ReadSource {
       openLogs: this.#openLogs,
       storedBytes,
       isWritable: !this.#isClosed && journal.isWritable,
+      ...(shipper && { archive: shipper.stats }),
     };
   }
 
@@ -160,14 +172,7 @@ export class FileLogStore implements LogStore, ReadSource {
     if (open !== undefined && !open.isVoid) return open;
     const found = await this.#parts.archive.find(attempt);
     if (found === undefined) return this.#logs.get(attempt);
-    const { log: archived, part } = found;
-    const log = new FileLog(attempt, this.#parts.quotaBytes);
-    log.parts = part.blocks.length === 0 ? [] : [part];
-    log.durable = { number: archived.number, mark: archived.mark };
-    log.dropped = archived.dropped;
-    const { expiresAt, missing } = archived;
-    log.end = missing === undefined ? { expiresAt } : { expiresAt, missing };
-    return log;
+    return archivedLog(found, this.#parts.quotaBytes);
   }
 
   isExpired({ end }: FileLog): boolean {
@@ -198,6 +203,7 @@ export class FileLogStore implements LogStore, ReadSource {
     const closed = new HodeiError("unavailable", "the log store is closed");
     this.#parts.valve.refuse(closed);
     this.#parts.journal.breakWith(closed);
+    await this.#parts.shipper?.[Symbol.asyncDispose]();
     await this.#parts.keeper.close();
     await this.#parts.journal.close();
   }

@@ -5,6 +5,7 @@ import type { KubernetesConfig } from "./config.ts";
 import { clusterOf, type KubeFiles, loadKubeConfig } from "./credentials.ts";
 import { errorOf, KubeError } from "./kube-error.ts";
 import { Link } from "./link.ts";
+import { codeOf, lines } from "./watch-lines.ts";
 
 export interface Call {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -71,8 +72,6 @@ const firstBackoffMs = 200;
 const maxBackoffMs = 5_000;
 /** A server that asks for more is not waited for. */
 const maxRetryAfterMs = 30_000;
-/** Longer than any object that an API server stores. */
-const maxLineLength = 16 * 1024 * 1024;
 
 /** Connects to the cluster that the configuration means. Calls nothing yet; throws where the kubeconfig cannot be used. */
 export async function openConnection(
@@ -296,50 +295,10 @@ function lost(call: Call, cause: unknown): KubeError {
   });
 }
 
-function codeOf(error: unknown): string {
-  if (!(error instanceof Error)) return "";
-  if ("code" in error && typeof error.code === "string") return error.code;
-  // A host of several addresses that all refuse.
-  return error instanceof AggregateError ? codeOf(error.errors[0]) : codeOf(error.cause);
-}
-
 function mayRepeat(call: Call, error: KubeError): boolean {
   if (call.retry === false) return false;
   // The server says this before it looks at the call.
   if (error.status === 429) return true;
   const isPassing = error.status === 0 || [500, 502, 503, 504].includes(error.status);
   return isPassing && (call.method !== "POST" || (error.status === 0 && !error.isOutcomeUnknown));
-}
-
-async function* lines(
-  call: string,
-  body: AsyncIterable<unknown>,
-  signal: AbortSignal,
-): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  try {
-    for await (const chunk of body) {
-      if (!(chunk instanceof Uint8Array)) continue;
-      rest += decoder.decode(chunk, { stream: true });
-      let start = 0;
-      for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n", start)) {
-        if (end > start) yield rest.slice(start, end);
-        start = end + 1;
-      }
-      rest = rest.slice(start);
-      if (rest.length > maxLineLength) throw new Error("a line of the watch is too long");
-    }
-    if (rest !== "") yield rest;
-  } catch (cause) {
-    if (signal.aborted) return;
-    const message = cause instanceof Error ? cause.message : "cut";
-    throw new KubeError({
-      call,
-      status: 0,
-      reason: codeOf(cause),
-      message: `the watch was cut: ${message}`,
-      cause,
-    });
-  }
 }

@@ -228,8 +228,8 @@ class KubernetesProvider implements Provider {
     return { state: "degraded", reason: namespaces.problem };
   }
 
-  capacity(): Capacity {
-    return this.#parts.capacity.current;
+  capacity(workerClass?: WorkerClass): Capacity {
+    return this.#parts.capacity.read(workerClass?.resources);
   }
 
   pricePerHour(resources: Resources): number {

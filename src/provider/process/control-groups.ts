@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmdirSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -48,6 +49,9 @@ interface Place {
   readonly version: 1 | 2;
   readonly controls: readonly Control[];
 }
+
+/** A group is entered at once after it was made; one that is empty for so long is over. */
+const forgottenMs = 60_000;
 
 const linux: GroupSystem = {
   root: "/sys/fs/cgroup",
@@ -162,6 +166,20 @@ function probe(path: string, { list }: GroupSystem): readonly string[] {
     return list(trial);
   } finally {
     rmdirSync(trial);
+    removeForgotten(path);
+  }
+}
+
+/** Removes empty groups that nobody knows of any more, since their server's data was deleted. The kernel keeps those that are not empty. */
+function removeForgotten(path: string): void {
+  for (const name of readdirSync(path)) {
+    if (!name.startsWith("hodei-") || name === leaf) continue;
+    try {
+      const group = join(path, name);
+      if (Date.now() - statSync(group).ctimeMs > forgottenMs) rmdirSync(group);
+    } catch {
+      // Somebody is in it, or somebody else was faster.
+    }
   }
 }
 

@@ -23,6 +23,8 @@ export interface Cluster extends AsyncDisposable {
   readonly serverHost: string;
   /** Whether a kernel stands behind the pods, so that users, limits and read-only roots are real. */
   readonly isReal: boolean;
+  /** What was asked of it for workers so far, "create pods" and the like; only where the cluster counts that. */
+  changes?(): readonly string[];
 }
 
 export interface StartOptions {

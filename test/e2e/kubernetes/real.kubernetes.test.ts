@@ -1,6 +1,12 @@
+import { endsSuite } from "./ends-suite.ts";
+import { operatorSuite } from "./operator-suite.ts";
 import { kubernetesSuite } from "./suite.ts";
+import { warmSuite } from "./warm-suite.ts";
 import { openRealCluster } from "./real.ts";
 import { realSuite } from "./real-suite.ts";
 
 kubernetesSuite("the cluster", openRealCluster);
+warmSuite("the cluster", openRealCluster);
+endsSuite("the cluster", openRealCluster);
+operatorSuite("the cluster", openRealCluster);
 realSuite(openRealCluster);

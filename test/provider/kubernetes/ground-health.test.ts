@@ -43,6 +43,7 @@ const config = {
   defaultCpuRequest: "500m",
   defaultMemoryRequest: "1Gi",
 };
+const noWish = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0, gpuCount: 0, gpuType: "" };
 
 test.for([
   ["the number of pods", { pods: "10" }, { pods: "4" }, 6],
@@ -75,6 +76,13 @@ test("nodes hold what fits, unless they are closed to workers", () => {
   expect(nodeRoom({ ...config, tolerations }, nodes)).toBe(18);
 });
 
+test("small workers fit more often, large ones less", () => {
+  const nodes = [{ status: { allocatable } }];
+  expect(nodeRoom(config, nodes, { ...noWish, cpuMillis: 100, memoryBytes: 2 ** 26 })).toBe(40);
+  expect(nodeRoom(config, nodes, { ...noWish, cpuMillis: 3_000 })).toBe(1);
+  expect(nodeRoom(config, nodes, { ...noWish, cpuMillis: 5_000 })).toBe(0);
+});
+
 test("nodes that come and go by themselves bound nothing", () => {
   const metadata = { labels: { "karpenter.sh/nodepool": "default" } };
   expect(nodeRoom(config, [{ metadata, status: { allocatable } }])).toBe(Infinity);
@@ -94,10 +102,10 @@ test("capacity is the least of what is configured, the quotas and the nodes", as
   const connection = await api.connect();
   const options = { connection, config: api.config, log: silent, countWorkers: () => 2 };
   await using gauge = startCapacity(options);
-  await vi.waitUntil(() => gauge.current.maxWorkers === 4);
+  await vi.waitUntil(() => gauge.read().maxWorkers === 4);
   isBroken = true;
   await gauge.refresh();
-  expect(gauge.current).toEqual({ maxWorkers: 4 });
+  expect(gauge.read()).toEqual({ maxWorkers: 4 });
 });
 
 test("what may not be read bounds nothing", async () => {
@@ -110,5 +118,5 @@ test("what may not be read bounds nothing", async () => {
     countWorkers: () => 0,
   });
   await gauge.refresh();
-  expect(gauge.current).toEqual({ maxWorkers: 100 });
+  expect(gauge.read()).toEqual({ maxWorkers: 100 });
 });
