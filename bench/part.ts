@@ -96,7 +96,8 @@ export async function startPart<Name extends keyof Parts>(
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   });
   const calls = openCalls(child, name);
-  await once(child, "message"); // Says that it is ready.
+  const isOver = once(child, "exit").then(() => Promise.reject(new Error(`${name} did not start`)));
+  await Promise.race([once(child, "message"), isOver]); // The message says that it is ready.
   return {
     pid: child.pid ?? 0,
     call: (call, ...argument) => calls(String(call), argument[0]) as Promise<never>,

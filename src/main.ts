@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { enableCompileCache } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type {
   Diagnosis,
   Host,
@@ -211,10 +211,9 @@ async function diagnose(): Promise<Diagnosis> {
 }
 
 async function restore(from: string): Promise<Restored> {
-  const [{ parseConfig }, { restoreBackup }, { resolve }] = await Promise.all([
+  const [{ parseConfig }, { restoreBackup }] = await Promise.all([
     import("#config.ts"),
     import("./server-backup.ts"),
-    import("node:path"),
   ]);
   const { config } = parseConfig(process.env, await readConfigFile());
   const directory = resolve(config.dataDirectory);

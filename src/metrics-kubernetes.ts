@@ -4,6 +4,8 @@ import { callBuckets, counter, histogram } from "./metrics-parts.ts";
 export interface KubernetesMetrics {
   /** An API server has answered a call of a provider, or has not. */
   clusterCalled(provider: string, call: ClusterCall): void;
+  /** The pod of a worker is not there any more. */
+  podGone(provider: string): void;
 }
 
 export interface ClusterCall {
@@ -31,7 +33,7 @@ export function countClusters(registry: Registry): KubernetesMetrics {
     ...byProvider,
   });
   const deleted = counter(registry, "hodei_kubernetes_workers_deleted_total", {
-    help: "Deletions of pods of workers that an API server has accepted.",
+    help: "Pods of workers that were there and are gone.",
     ...byProvider,
   });
   const refused = counter(registry, "hodei_kubernetes_pod_creation_errors_total", {
@@ -44,14 +46,13 @@ export function countClusters(registry: Registry): KubernetesMetrics {
     buckets: callBuckets,
   });
   return {
+    podGone: (provider) => deleted.inc({ provider }),
     clusterCalled(provider, { method, resource, status, seconds }) {
       requests.inc({ provider, method, resource });
       const isDone = status >= 200 && status < 300;
       const code = String(status);
       if (!isDone) errors.inc({ provider, method, resource, status: code });
-      if (resource !== "pods") return;
-      if (method === "DELETE" && isDone) deleted.inc({ provider });
-      if (method !== "POST") return;
+      if (resource !== "pods" || method !== "POST") return;
       if (!isDone) {
         refused.inc({ provider, status: code });
         return;

@@ -32,6 +32,23 @@ const gauges = {
     ...byProvider,
   ],
   hodei_kubernetes_workers_active: ["Workers that may have a pod in a cluster.", ...byProvider],
+  hodei_kubernetes_pods_by_state_total: [
+    "Pods of workers that are there, by phase; those being deleted are Terminating.",
+    "provider",
+    "state",
+  ],
+  hodei_kubernetes_cpu_request_total: [
+    "Processors that the pods of workers ask for, until they are over.",
+    ...byProvider,
+  ],
+  hodei_kubernetes_memory_request_total: [
+    "Bytes of memory that the pods of workers ask for, until they are over.",
+    ...byProvider,
+  ],
+  hodei_kubernetes_gpu_count_total: [
+    "GPUs that the pods of workers ask for, until they are over.",
+    ...byProvider,
+  ],
   hodei_logs_open: ["Logs that have not ended."],
   hodei_log_stored_bytes: ["Bytes of logs on disk."],
   hodei_log_archive_stored_bytes: ["Bytes of logs in the archive; absent without one."],
@@ -55,10 +72,12 @@ export interface Reading {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
+export type Source = () => Promise<readonly Reading[]>;
+
 /** Gauges of how things stand now. What cannot be read is not shown, rather than how it was. */
 export class StateGauges {
   readonly #gauges: ReadonlyMap<string, Gauge>;
-  readonly #sources: (() => Promise<readonly Reading[]>)[] = [];
+  readonly #sources = new Set<Source>();
 
   constructor(registry: Registry) {
     this.#gauges = new Map(
@@ -70,13 +89,14 @@ export class StateGauges {
     this.#clear();
   }
 
-  add(source: () => Promise<readonly Reading[]>): void {
-    this.#sources.push(source);
+  add(source: Source): () => void {
+    this.#sources.add(source);
+    return () => this.#sources.delete(source);
   }
 
   async refresh(): Promise<void> {
     const readings = await Promise.all(
-      this.#sources.map(async (read) => read().catch((): readonly Reading[] => [])),
+      [...this.#sources].map(async (read) => read().catch((): readonly Reading[] => [])),
     );
     // From here on in one turn, so that two who ask at a time see whole values.
     this.#clear();

@@ -8,6 +8,7 @@ import { copyLogs } from "#logstore/copy.ts";
 import { openFileLogStore } from "#logstore/files/open.ts";
 import type { LogStore } from "#logstore/logstore.ts";
 import type { StoreDump } from "#store/dump.ts";
+import { openDumpFile } from "#store/dump-file.ts";
 import { openSqliteDump } from "#store/sqlite/dump.ts";
 
 /** What a store keeps, and its logs where they can be copied. */
@@ -52,6 +53,7 @@ async function openPlace(
 ): Promise<Place> {
   if (/^(rediss?(\+sentinel)?|unix):\/\//.test(place)) return openRedis(place);
   const directory = resolve(place);
+  if (place.endsWith(".ndjson")) return openFile(directory, { mayBeNew });
   const path = join(directory, "hodei.db");
   if (mayBeNew) await mkdir(directory, { recursive: true, mode: 0o700 });
   else if (!existsSync(path)) {
@@ -64,6 +66,14 @@ async function openPlace(
     await openFileLogStore({ directory: join(directory, "logs"), quotaBytesPerAttempt: 2 ** 50 }),
   );
   return placeOf({ store, logs }, parts.move());
+}
+
+/** A dump without logs. */
+function openFile(path: string, { mayBeNew }: { readonly mayBeNew: boolean }): Place {
+  if (!mayBeNew && !existsSync(path)) {
+    throw new HodeiError("invalid_argument", `there is no file ${path}`);
+  }
+  return placeOf({ store: openDumpFile(path), logs: undefined }, new AsyncDisposableStack());
 }
 
 /** The instance stands behind `#`. Redis' client is loaded for those who have one. */

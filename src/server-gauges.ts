@@ -3,6 +3,7 @@ import { readFile, statfs } from "node:fs/promises";
 import type { LogStore } from "#logstore/logstore.ts";
 import type { Reading, StateGauge } from "#metrics-state.ts";
 import type { Metrics } from "#metrics.ts";
+import type { PodTally } from "#provider/kubernetes/pod-tally.ts";
 import type { TlsFiles } from "#rpc/listen.ts";
 import type { ProviderStatus, Scheduler } from "#scheduler/scheduler.ts";
 import type { Store } from "#store/store.ts";
@@ -130,6 +131,19 @@ function readProviders(
     const inCluster = own.filter(({ state }) => state !== "planned").length;
     return [...readings, value("hodei_kubernetes_workers_active", inCluster, labels)];
   });
+}
+
+/** What the watch of a provider sees in its cluster. */
+export function readPods(provider: string, tally: PodTally): readonly Reading[] {
+  const labels = { provider };
+  return [
+    ...Object.entries(tally.byPhase).map(([state, count]) =>
+      value("hodei_kubernetes_pods_by_state_total", count, { provider, state }),
+    ),
+    value("hodei_kubernetes_cpu_request_total", tally.cpuCores, labels),
+    value("hodei_kubernetes_memory_request_total", tally.memoryBytes, labels),
+    value("hodei_kubernetes_gpu_count_total", tally.gpus, labels),
+  ];
 }
 
 function value(gauge: StateGauge, number: number, labels: Reading["labels"] = {}): Reading {

@@ -13,6 +13,7 @@ import type { ProviderType } from "#worker/provider-record.ts";
 import { isKubernetesEnabled } from "./config-kubernetes.ts";
 import { openDocker } from "./server-docker.ts";
 import { kubernetesConfigOf } from "./server-kubernetes.ts";
+import { readPods } from "./server-gauges.ts";
 import { mostWorkers } from "./server-provider-config.ts";
 
 export interface ProvidersGround {
@@ -99,6 +100,8 @@ async function openKubernetes(wish: ProviderWish, ground: ProvidersGround): Prom
     env: { HODEI_LOG_LEVEL: config.logLevel },
     onStartPhase: (phase, ms) => metrics.startPhaseEnded(name, phase, ms / 1_000),
     onCall: (call) => metrics.clusterCalled(name, call),
+    onPodGone: () => metrics.podGone(name),
+    onOpen: (tally) => metrics.observe(async () => readPods(name, tally())),
   });
 }
 

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openFileLogStore } from "#logstore/files/open.ts";
@@ -31,6 +31,24 @@ test("copies a data directory with its logs", async () => {
   expect(await copyStores({ from: directory, to })).toMatchObject({ jobs: 5, logs: 1 });
   await using logs = await logsOf(to);
   expect(await readAll(logs, attemptId)).toEqual(records);
+});
+
+test("copies through a file of lines", async () => {
+  const { directory } = await newData();
+  const file = join(newFolder(), "dump.ndjson");
+  const counts = await copyStores({ from: directory, to: file });
+  expect(counts).toMatchObject({ jobs: 5, keys: 1 });
+  const lines = readFileSync(file, "utf8").trimEnd().split("\n");
+  expect(lines[0]).toBe('{"kind":"head","format":1}');
+  const to = join(newFolder(), "new");
+  expect(await copyStores({ from: file, to })).toEqual(counts);
+  const again = join(newFolder(), "again.ndjson");
+  await copyStores({ from: to, to: again });
+  expect(readFileSync(again, "utf8").trimEnd().split("\n")).toEqual(lines);
+  await expect(copyStores({ from: directory, to: file })).rejects.toThrow("not empty");
+  await expect(copyStores({ from: `${file}.ndjson`, to: again })).rejects.toThrow("no file");
+  writeFileSync(file, lines.slice(0, -1).join("\n"));
+  await expect(copyStores({ from: file, to: newFolder() })).rejects.toThrow("not whole");
 });
 
 test("refuses places that hold no store, are full, or name no instance", async () => {

@@ -43,9 +43,9 @@ export function allServers(): string[] {
 }
 
 /** Tests start servers of their own; a program is all that they need. */
+/** The tests start their own. */
 async function probeRedis(): Promise<void> {
-  const { stdout } = await promisify(execFile)("redis-server", ["--version"]);
-  if (!stdout.includes("v=")) throw new Error("this is not a Redis server");
+  await promisify(execFile)("redis-server", ["--version"]);
 }
 
 /** Where none answers and none was named, one is started, and stays. */

@@ -69,13 +69,15 @@ export async function drillFault(
     toldAt: undefined,
     problem: undefined,
   };
+  let isOver = false;
   try {
     await observe(drill, fault, sight);
     const job = await client.get(jobId);
+    isOver = job.isFinal;
     signal.throwIfAborted();
     return rowOf(fault, provider, judge(fault, job, sight));
   } finally {
-    await end(client, jobId);
+    if (!isOver) await end(client, jobId);
   }
 }
 

@@ -69,7 +69,7 @@ export interface Restored {
   readonly createdAt: string;
 }
 
-/** Stores: a data directory, or the URL of a Redis with the name of the instance behind `#`. */
+/** Stores: a data directory, the URL of a Redis with the name of the instance behind `#`, or a file whose name ends in `.ndjson`. */
 export interface StoreCopy {
   readonly from: string;
   readonly to: string;

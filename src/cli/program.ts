@@ -207,8 +207,14 @@ function addStoreVerbs(program: Command, add: Add): void {
     ["copy", "copy the jobs of a store into an empty one, while no server runs on either"],
     async () => (await load()).copyStore,
   )
-    .requiredOption("--from <place>", "a data directory, or redis://host:port#instance")
-    .requiredOption("--to <place>", "a data directory, or redis://host:port#instance");
+    .requiredOption(
+      "--from <place>",
+      "a data directory, redis://host:port#instance, or a file.ndjson",
+    )
+    .requiredOption(
+      "--to <place>",
+      "a data directory, redis://host:port#instance, or a file.ndjson",
+    );
 }
 
 function addClusterVerbs(program: Command, add: Add): void {

@@ -1,5 +1,6 @@
 import type { Resources } from "#job/job.ts";
 import { parseClassKey, type WorkerClass } from "#worker/class.ts";
+import { typeAliases } from "#worker/provider-record.ts";
 import type { Circuit } from "./circuit.ts";
 import type { ProviderVerdict } from "./scheduler.ts";
 import type { Strategies } from "./strategies.ts";
@@ -208,13 +209,6 @@ export function isPreferred(
   const word = wish.toLowerCase();
   return provider.type === (typeAliases[word] ?? word);
 }
-
-const typeAliases: Readonly<Record<string, string>> = {
-  k8s: "kubernetes",
-  kube: "kubernetes",
-  kuber: "kubernetes",
-  gke: "kubernetes",
-};
 
 interface Refusal {
   readonly reason: string;

@@ -6,7 +6,7 @@ export const providerSources = ["env", "file", "api"] as const;
 export type ProviderSource = (typeof providerSources)[number];
 
 /** Words that name a type of provider and not one of them. */
-export const typeAliases: Readonly<Record<string, ProviderType>> = {
+export const typeAliases: Readonly<Record<string, string>> = {
   k8s: "kubernetes",
   kube: "kubernetes",
   kuber: "kubernetes",

@@ -245,8 +245,10 @@ test("reads the local copy after a crash between note and delete, and deletes it
 test("finds its archived logs again when its own disk was lost", async () => {
   const { directory, open, warnings } = await newPlace();
   const first = await open();
-  const writers = [await writeEnded(first), await writeEnded(first)];
-  await expect.poll(() => first.stats().archive?.waitingBytes).toBe(0);
+  const writers = [await writeEnded(first)];
+  await untilDropped(directory);
+  writers.push(await writeEnded(first));
+  await untilDropped(directory, 2);
   await first[Symbol.asyncDispose]();
   renameSync(join(directory, "archive"), join(directory, "gone"));
   const second = await open();
@@ -306,11 +308,11 @@ test("says what is missing when the archive is switched off", async () => {
 });
 
 test("reads objects that somebody stores by hand no further than their names", async () => {
-  const { objects, open } = await newPlace();
+  const { directory, objects, open } = await newPlace();
   await put(objects, `${String(later).padStart(15, "0")}-${"a".repeat(24)}.pack`);
   const store = await open();
   const writer = await writeEnded(store);
-  await expect.poll(() => store.stats().archive?.waitingBytes).toBe(0);
+  await untilDropped(directory);
   expect(await readAll(store, writer.attempt)).toEqual(writer.records);
 });
 

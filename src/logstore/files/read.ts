@@ -48,7 +48,8 @@ export async function* readLog(
           if (options.signal.aborted) return;
           yield* cursor.take(frame);
         }
-        cursor.skipTo(place);
+        // What is somewhere else by now is read there, and what the quota removed meanwhile is told as that.
+        if (place.is === "entry" || log.parts.includes(place.part)) cursor.skipTo(place);
       } else if (log.end !== undefined || !options.follow) {
         yield* cursor.rest();
         yield* cursor.missing();

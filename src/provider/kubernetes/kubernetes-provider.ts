@@ -27,6 +27,7 @@ import { startReaper } from "./pod-reaper.ts";
 import { PodStarts } from "./pod-starts.ts";
 import { foundIn, isOver } from "./pod-state.ts";
 import { PodStops } from "./pod-stops.ts";
+import type { PodTally } from "./pod-tally.ts";
 import { pricePerHour } from "./price.ts";
 import { refusalOf } from "./refusal.ts";
 import { readPodTail } from "./tail.ts";
@@ -45,6 +46,10 @@ export interface KubernetesProviderOptions {
   readonly onStartPhase?: (phase: StartPhase, ms: number) => void;
   /** Each try of a call of the API, watches left out. */
   readonly onCall?: (call: AnsweredCall) => void;
+  /** A worker's pod is not there any more. */
+  readonly onPodGone?: () => void;
+  /** Its pods can be counted, until what this gives is called. */
+  readonly onOpen?: (tally: () => PodTally) => () => void;
   /** How often leftovers are looked for. */
   readonly reapIntervalMs?: number;
 }
@@ -77,8 +82,11 @@ export async function openKubernetesProvider(
       namespaces: namespaces.known,
       defaultImages: imagesOf(config),
       latency,
+      onLeave: options.onPodGone,
     }),
   );
+  const close = options.onOpen?.(() => watcher.tally());
+  if (close !== undefined) parts.defer(close);
   const ground: PodGround = {
     config,
     name,

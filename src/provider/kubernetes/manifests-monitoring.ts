@@ -1,15 +1,7 @@
 import type { KubernetesObject } from "@kubernetes/client-node";
 import type { KubernetesConfig } from "./config.ts";
+import { type Alert, providerAlerts, storeAlerts } from "./manifests-alerts.ts";
 import { systemLabels } from "./manifests-names.ts";
-
-interface Alert {
-  readonly name: string;
-  readonly expression: string;
-  readonly for: string;
-  readonly severity: "warning" | "critical";
-  readonly summary: string;
-  readonly action: string;
-}
 
 /** What Prometheus is told about the server; both kinds belong to the Prometheus operator. */
 export function monitoringObjects(config: KubernetesConfig): readonly KubernetesObject[] {
@@ -38,9 +30,12 @@ function prometheusRule({ controlPlane }: KubernetesConfig) {
       groups: [
         {
           name: "hodei",
-          rules: [...workerAlerts(namespace, service), ...serverAlerts(namespace, service)].map(
-            ruleOf,
-          ),
+          rules: [
+            ...workerAlerts(namespace, service),
+            ...providerAlerts,
+            ...serverAlerts(namespace, service),
+            ...storeAlerts,
+          ].map(ruleOf),
         },
       ],
     },
@@ -83,10 +78,10 @@ function workerAlerts(namespace: string, service: string): readonly Alert[] {
     {
       name: "HodeiNoWorkersStart",
       expression:
-        "sum(increase(hodei_workers_errors_total[15m])) > 0 and sum(increase(hodei_workers_planned_total[15m])) > 0 and sum(increase(hodei_workers_ended_total[15m])) == 0",
+        "sum(increase(hodei_workers_errors_total[15m])) > 0 and sum(increase(hodei_workers_planned_total[15m])) > 0 and sum(increase(hodei_workers_registered_total[15m])) == 0",
       for: "15m",
       severity: "critical",
-      summary: "Workers are wanted, all fail, and none has ended for 15 minutes.",
+      summary: "Workers are wanted, some fail, and none has called back for 15 minutes.",
       action: "The provider is unhealthy or its quota is used up: hodei providers list.",
     },
     {

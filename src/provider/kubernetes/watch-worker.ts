@@ -61,6 +61,11 @@ export class WatchedWorker {
     if (startedAt !== undefined) this.#phase = { name: "schedule", since: startedAt };
   }
 
+  /** As it was last seen, without what nobody here looks at. */
+  get pod(): V1Pod {
+    return this.#pod;
+  }
+
   get namespace(): string {
     return this.#pod.metadata?.namespace ?? "";
   }

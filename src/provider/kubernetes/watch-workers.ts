@@ -5,6 +5,7 @@ import type { Deletion, GraceMs } from "./classify.ts";
 import { noFacts, type PodFacts, withEvent } from "./classify-facts.ts";
 import type { Latency } from "./latency.ts";
 import { keys } from "./names.ts";
+import { type PodTally, tallyPods } from "./pod-tally.ts";
 import { Intents } from "./watch-intents.ts";
 import { WatchedWorker } from "./watch-worker.ts";
 
@@ -15,6 +16,8 @@ export interface WorkersOptions {
   readonly uncertainMs: number;
   readonly stageDelayMs: number;
   readonly tell: (event: ProviderEvent) => void;
+  /** A pod is not there any more. */
+  readonly onLeave?: (() => void) | undefined;
 }
 
 /** Events of pods that were not seen yet. */
@@ -82,6 +85,10 @@ export class WatchedWorkers {
     return [...this.#byUid.values()].filter(({ isRunning }) => isRunning).length;
   }
 
+  tally(): PodTally {
+    return tallyPods([...this.#byUid.values()].map(({ pod }) => pod));
+  }
+
   standing(): readonly ProviderEvent[] {
     return [...this.#byUid.values()].flatMap((known) => known.standing());
   }
@@ -134,6 +141,7 @@ export class WatchedWorkers {
 
   #leave(known: WatchedWorker, how: Deletion): void {
     this.#byUid.delete(known.uid);
+    this.#options.onLeave?.();
     if (this.#byId.get(known.id) === known) this.#byId.delete(known.id);
     const { isGoneExpected } = this.#intents.get(known.id);
     // The kubelet lets go of a pod only once its containers have ended. A removal by force, or by those who gave its node up, does not wait for that.

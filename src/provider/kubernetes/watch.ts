@@ -6,6 +6,7 @@ import { defaultGraceMs, type GraceMs } from "./classify.ts";
 import type { Connection } from "./connection.ts";
 import { isKubeError } from "./kube-error.ts";
 import type { Latency } from "./latency.ts";
+import type { PodTally } from "./pod-tally.ts";
 import { WatchFeed } from "./watch-feed.ts";
 import { defaultPace, type Pace, runWatch } from "./watch-loop.ts";
 import { podsOf, WatchedWorkers } from "./watch-workers.ts";
@@ -25,6 +26,8 @@ export interface WatchOptions {
   readonly uncertainMs?: number;
   /** A stage that does not stand for so long is not told. */
   readonly stageDelayMs?: number;
+  /** A pod is not there any more; each is told once. */
+  readonly onLeave?: (() => void) | undefined;
   readonly pace?: Partial<Pace>;
 }
 
@@ -46,6 +49,8 @@ export interface PodWatcher extends AsyncDisposable {
   find(id: WorkerId): SeenPod | undefined;
   /** How many workers may run or come to run. */
   readonly count: number;
+  /** All of them, also those that are over and still there. */
+  tally(): PodTally;
   /** This server is about to create that worker's pod: what ends it before `noteConnected` is a failed start. */
   expectStart(id: WorkerId): void;
   /** The agent has dialled back. */
@@ -67,6 +72,7 @@ export function watchPods(connection: Connection, options: WatchOptions): PodWat
     uncertainMs: options.uncertainMs ?? 15 * 60_000,
     stageDelayMs: options.stageDelayMs ?? 250,
     tell: (event) => feed.add(event),
+    onLeave: options.onLeave,
   });
   const scopes = new Scopes(connection, { ...options, signal: stop.signal }, workers);
   scopes.start();
@@ -78,6 +84,7 @@ export function watchPods(connection: Connection, options: WatchOptions): PodWat
     get count() {
       return workers.count;
     },
+    tally: () => workers.tally(),
     expectStart: (id) => workers.expectStart(id),
     noteConnected: (id) => workers.noteConnected(id),
     expectGone: (id) => workers.expectGone(id),

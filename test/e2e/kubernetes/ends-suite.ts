@@ -24,8 +24,11 @@ export function endsSuite(name: string, open: () => Promise<Cluster>): void {
       expect(job.failure?.userCodeMayHaveRun).toBe(true);
       expect(await hodei.output(id)).toBe("before\n");
       expect(await hodei.output(id, "system")).toContain("agent started");
-      expect((await hodei.pod(id)).status?.phase).toBe("Failed");
-      // `isClean` waits for its end after that.
+      // The kubelet tells of the container before it tells of the pod; `isClean` waits for the pod's end.
+      await vi.waitFor(
+        async () => expect((await hodei.pod(id)).status?.phase).toBe("Failed"),
+        patience,
+      );
     });
 
     test("a failed job's pod runs on for as long as the job asked, and then goes", async () => {
@@ -79,7 +82,7 @@ export function endsSuite(name: string, open: () => Promise<Cluster>): void {
   attested(name, open);
 }
 
-const strayId = "w000000000001";
+const strayId = "w00000000001";
 
 /** What an earlier server may have made, and never have written down. */
 function strayOf({ metadata, spec }: V1Pod): V1Pod {

@@ -1,7 +1,7 @@
 import { KubeConfig, KubernetesObjectApi, type KubernetesObject } from "@kubernetes/client-node";
 import { execFile } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { launcher } from "../server-process.ts";
+import { launcher } from "../../e2e/server-process.ts";
 import { type Cluster, Ground, type Running } from "./ground.ts";
 
 /** What an operator does beside running a server. */

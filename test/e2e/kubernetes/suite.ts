@@ -261,6 +261,20 @@ function tenants(name: string, open: () => Promise<Cluster>): void {
       await hodei.client.wait(id);
     });
 
+    test("G9: a tenant's job outlives a kill of the server, and its namespace is known again", async () => {
+      const script = "for i in $(seq 1 30); do echo line $i; sleep 0.2; done";
+      const id = await hodei.submit({ script }, "acme");
+      await hodei.running(id);
+      await hodei.server.end("SIGKILL");
+      await hodei.server.start();
+      const job = await hodei.client.wait(id);
+      expect(job).toMatchObject({ state: "succeeded", attempts: [{ number: 1 }] });
+      const lines = Array.from({ length: 30 }, (_, at) => `line ${at + 1}\n`);
+      expect(await hodei.output(id)).toBe(lines.join(""));
+      const { output } = await hodei.run({ command: ["echo", "again"] }, "acme");
+      expect(output).toBe("again\n");
+    });
+
     test("G24: a quota that is used up is told with its numbers, before there is a pod", async () => {
       const { output } = await hodei.run({ command: ["echo", "first"] }, "small");
       expect(output).toBe("first\n");

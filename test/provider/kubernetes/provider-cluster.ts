@@ -2,7 +2,10 @@ import { randomUUID } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import type { V1ObjectMeta, V1Pod, V1Secret } from "@kubernetes/client-node";
 import type { KubernetesConfig } from "#provider/kubernetes/config.ts";
-import { openKubernetesProvider } from "#provider/kubernetes/kubernetes-provider.ts";
+import {
+  type KubernetesProviderOptions,
+  openKubernetesProvider,
+} from "#provider/kubernetes/kubernetes-provider.ts";
 import { podNameOf } from "#provider/kubernetes/names.ts";
 import type { WorkerId } from "#job/id.ts";
 import type { Provider } from "#provider/provider.ts";
@@ -25,7 +28,7 @@ export interface ProviderCluster extends AsyncDisposable {
   putSecret(secret: V1Secret): void;
   open(
     change?: Partial<KubernetesConfig>,
-    options?: { readonly instanceId?: string; readonly reapIntervalMs?: number },
+    options?: Partial<KubernetesProviderOptions>,
   ): Promise<Provider>;
 }
 
@@ -35,7 +38,7 @@ export async function startProviderCluster(): Promise<ProviderCluster> {
   return Object.assign(world, {
     open: (
       change: Partial<KubernetesConfig> = {},
-      options: { readonly instanceId?: string; readonly reapIntervalMs?: number } = {},
+      options: Partial<KubernetesProviderOptions> = {},
     ) =>
       openKubernetesProvider({
         name: "kubernetes",

@@ -1,0 +1,179 @@
+/** Steps that assign jobs to workers, and what comes of it. */
+export const luaDispatch = String.raw`
+local WSTATE, WPROVIDER, WCLASS, WTENANT, FOR_JOB, FOR_JOB_ONLY, MAX_JOBS, GIVEN, WJOBS, LAST_CLAIM = 1, 2, 3, 4, 5, 6, 11, 12, 24, 25
+
+local function isExpected(w)
+  return w[WSTATE] <= 1 or (w[WSTATE] == 2 and w[FOR_JOB_ONLY] and w[GIVEN] == 0)
+end
+
+-- The worker, and for which job it is expected.
+local function loadWorker(id)
+  local w = getWorker(id)
+  if w then return w, isExpected(w) and w[FOR_JOB] end
+end
+
+local function saveWorker(id, w, was)
+  local is = isExpected(w) and w[FOR_JOB]
+  if was ~= is then
+    if was then count(PLAN, was, -1) end
+    if is then count(PLAN, is, 1) end
+  end
+  workers[id] = w
+  markWorker(id)
+end
+
+-- The job that the worker would be given now.
+local function nextJob(w)
+  local class, tenant, id = w[WCLASS], w[WTENANT], nil
+  if w[FOR_JOB_ONLY] and w[FOR_JOB] then
+    id = w[FOR_JOB]
+    local st, raw = loadStatic(id)
+    if not st or st[CLASS] ~= class or (tenant and st[TENANT] ~= tenant) then return end
+    if call('ZSCORE', readyKey(st[TENANT], class), id) then return id, st, raw end
+    return
+  end
+  tenant = tenant or call('ZRANGE', K .. 'turn:' .. class, 0, 0)[1]
+  id = tenant and call('ZRANGE', readyKey(tenant, class), 0, 0)[1]
+  if not id then return end
+  local st, raw = loadStatic(id)
+  return id, st, raw
+end
+
+local function assign(id, w, given)
+  local raw = call('HGET', J, id)
+  local row = raw and U(raw) or fresh(given.st)
+  row[TRIES] = row[TRIES] + 1
+  row[ATTEMPT], row[WORKER], row[PROVIDER] = given.attempt, given.worker, w[WPROVIDER]
+  row[ASSIGNED], row[STARTED] = given.now, false
+  move(row, 'start', { now = given.now, message = 'assigned to worker ' .. given.worker })
+  row[DEADLINE] = given.deadline
+  call('ZADD', DUE, given.deadline, id)
+  call('ZADD', ACT, 0, id)
+  saveRow(id, row)
+  return { id, given.attempt, row[TRIES], row[SPENT], row[INFRA], given.raw }
+end
+
+local function insertSorted(list, id)
+  local at = #list + 1
+  while at > 1 and list[at - 1] > id do at = at - 1 end
+  table.insert(list, at, id)
+end
+
+-- What an earlier claim with the same attempts gave, whose answer was lost.
+local function repeatClaim(w, attempts)
+  local byAttempt, list = {}, {}
+  for _, id in ipairs(w[WJOBS]) do
+    local row = loadRow(id)
+    if row and row[ATTEMPT] then
+      local _, raw = loadStatic(id)
+      byAttempt[row[ATTEMPT]] = { id, row[ATTEMPT], row[TRIES], row[SPENT], row[INFRA], raw }
+    end
+  end
+  for _, attempt in ipairs(attempts) do
+    if byAttempt[attempt] then list[#list + 1] = byAttempt[attempt] end
+  end
+  return list
+end
+
+-- { worker, count, attempts, deadline, bindsTenant, now }
+steps.claimNext = function(a)
+  local worker, attempts, now = a[1], a[3], a[6]
+  promote(now)
+  local w, was = loadWorker(worker)
+  if not w or w[WSTATE] ~= 2 then return {} end
+  if attempts[1] and w[LAST_CLAIM] == attempts[1] then return repeatClaim(w, attempts) end
+  local list = {}
+  for at = 1, math.min(a[2], #attempts, w[MAX_JOBS] - w[GIVEN]) do
+    local id, st, raw = nextJob(w)
+    if not id then break end
+    takeTurn(id, st)
+    if a[5] then w[WTENANT] = st[TENANT] end
+    w[GIVEN] = w[GIVEN] + 1
+    insertSorted(w[WJOBS], id)
+    list[at] = assign(id, w, { attempt = attempts[at], worker = worker, now = now, deadline = a[4], st = st, raw = raw })
+  end
+  if #list > 0 then
+    w[LAST_CLAIM] = attempts[1]
+    saveWorker(worker, w, was)
+  end
+  return list
+end
+
+-- { job, attempt, startedAt, deadline }
+local function startAttempt(start, now)
+  local raw = call('HGET', J, start[1])
+  local row = raw and U(raw)
+  if not row or row[ATTEMPT] ~= start[2] then return 'fenced' end
+  if row[STATE] ~= JOB_starting then return 'ok' end
+  move(row, 'run', { now = now, message = 'started' })
+  row[STARTED], row[DEADLINE] = start[3], start[4]
+  call('ZADD', DUE, start[4], start[1])
+  saveRow(start[1], row)
+  return 'ok'
+end
+
+steps.startAttempts = function(a)
+  local done = {}
+  for at, start in ipairs(a[1]) do done[at] = startAttempt(start, a[2]) end
+  return done
+end
+
+local function isRepeat(row, f)
+  for _, done in ipairs({ U(row[ENDED]) }) do
+    if done[1] == f[2] then return done[7] == f[4] and done[8] == f[5] and done[9] == f[6] end
+  end
+  return false
+end
+
+-- As movesTo.
+local function movesTo(state, name, hasStarted)
+  if state == JOB_cancelling then
+    return { (name == 'requeue' or name == 'time_out') and 'end_cancelled' or name }
+  end
+  local way = {}
+  if state == JOB_starting and (hasStarted or name == 'succeed') then way[1] = 'run' end
+  if name == 'end_cancelled' then way[#way + 1] = 'cancel' end
+  way[#way + 1] = name
+  return way
+end
+
+-- { job, attempt, move, endedAt, exit, signal, failure, message, startedAt, peak, next, expires, failure if cancelled, its message }
+local function finishStep(id, row, step)
+  local name, f, now = step.move, step.finish, step.now
+  if name == 'run' then
+    move(row, name, { now = now, message = 'started' })
+    row[STARTED] = f[9] or now
+  elseif name == 'cancel' then
+    move(row, name, { now = now, message = 'ended as cancelled' })
+  else
+    local failure, message = f[7], f[8]
+    if not failure and name == 'end_cancelled' then failure, message = f[13], f[14] end
+    local price = releaseJob(row[WORKER], id)
+    move(row, name, { now = now, message = failure and message or 'succeeded', failure = failure })
+    endAttempt(row, { started = f[9], at = f[4], exit = f[5], signal = f[6], failure = failure,
+      peak = f[10], price = price })
+    if name == 'requeue' then return requeueJob(id, row, f[11], now) end
+    row[FAILURE] = failure
+    closeJob(id, row, f[12])
+  end
+end
+
+local function finishAttempt(f, now)
+  local raw = call('HGET', J, f[1])
+  local row = raw and U(raw)
+  if not row then return 'fenced' end
+  if row[ATTEMPT] ~= f[2] then return isRepeat(row, f) and 'repeat' or 'fenced' end
+  for _, name in ipairs(movesTo(row[STATE], f[3], f[9])) do
+    finishStep(f[1], row, { move = name, finish = f, now = now })
+  end
+  saveRow(f[1], row)
+  return 'ok'
+end
+
+steps.finishAttempts = function(a)
+  local done = {}
+  promote(a[2])
+  for at, finish in ipairs(a[1]) do done[at] = finishAttempt(finish, a[2]) end
+  return done
+end
+`;

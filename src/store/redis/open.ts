@@ -1,0 +1,120 @@
+import { Redis } from "ioredis";
+import { defaultMaxEvents } from "#job/history.ts";
+import { HodeiError } from "#error.ts";
+import type { Store } from "#store/store.ts";
+import type { Logger } from "#telemetry.ts";
+import { accessSteps } from "./access.ts";
+import { connectionOptions } from "./address.ts";
+import { checkSchema, checkServer } from "./check.ts";
+import { dispatchSteps } from "./dispatch.ts";
+import { explain } from "./fault.ts";
+import { followNews } from "./follow.ts";
+import { jobSteps } from "./jobs.ts";
+import { Link } from "./link.ts";
+import { providerSteps } from "./providers.ts";
+import { toNumber } from "./values.ts";
+import { workerSteps } from "./workers.ts";
+
+export interface RedisStoreOptions {
+  /** `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/name`, `rediss+sentinel://…` or `unix:///path`. */
+  readonly url: string;
+  /** Whose state it is, where several share a Redis: letters, digits and inner hyphens. */
+  readonly instance: string;
+  /** `server`: acknowledged as the server's own settings have it. `replicated`: also once a replica has it. */
+  readonly durability?: "server" | "replicated";
+  /** Whether a server is taken that may lose or evict what it has acknowledged. */
+  readonly allowsUnsafe?: boolean;
+  /** PEM file of the authority that signed the server's certificate. */
+  readonly caFile?: string;
+  /** After this long without an answer a step is answered `unavailable`. */
+  readonly commandTimeoutMs?: number;
+  /** Events kept for each job. */
+  readonly maxEventsPerJob?: number;
+  /** How many turns a tenant takes for one of another; 1 unless named. */
+  readonly tenantWeights?: Readonly<Record<string, number>>;
+  readonly log?: Logger;
+}
+
+const standardTimeoutMs = 1_500;
+/** Rows that one script deletes. */
+const expireChunk = 200;
+
+/**
+ * Opens the state of an instance in Redis; any number of processes may. Each step is one script: done wholly or not at all, also when its answer is
+ * lost, and harmless to repeat. A step whose outcome is unknown is answered `unavailable` after `commandTimeoutMs` at most; the connection comes back by itself.
+ * Errors: `unavailable` when no server answers, `failed_precondition` when it is not safe, `invalid_argument`.
+ */
+export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
+  const { url, instance, caFile, log } = options;
+  if (!/^[A-Za-z0-9]([-A-Za-z0-9]{0,62}[A-Za-z0-9])?$/.test(instance)) {
+    throw new HodeiError(
+      "invalid_argument",
+      `${JSON.stringify(instance)} is no name of an instance`,
+    );
+  }
+  const commandTimeoutMs = options.commandTimeoutMs ?? standardTimeoutMs;
+  const address = { url, commandTimeoutMs, ...(caFile === undefined ? {} : { caFile }) };
+  const isReplicated = options.durability === "replicated";
+  const redis = new Redis(connectionOptions(address));
+  watchConnection(redis, log);
+  const link = new Link(redis, {
+    instance,
+    isReplicated,
+    maxEvents: options.maxEventsPerJob ?? defaultMaxEvents,
+    weights: options.tenantWeights ?? {},
+  });
+  try {
+    await redis.connect();
+    const wish = { isReplicated, allowsUnsafe: options.allowsUnsafe ?? false };
+    const { appendFsync, sentence } = await checkServer(redis, wish);
+    log?.info({ instance, appendFsync, promise: sentence }, "redis store opened");
+    await checkSchema(redis, link.prefix);
+  } catch (error) {
+    redis.disconnect();
+    throw error instanceof HodeiError ? error : explain(error).error;
+  }
+  return storeOf(link);
+}
+
+function storeOf(link: Link): Store {
+  return {
+    ...jobSteps(link),
+    ...dispatchSteps(link),
+    ...workerSteps(link),
+    ...accessSteps(link),
+    ...providerSteps(link),
+    expire: async (now, limit) => {
+      let done = 0;
+      while (done < limit) {
+        const chunk = Math.min(expireChunk, limit - done);
+        const gone = toNumber(await link.step("expire", now, chunk));
+        done += gone;
+        if (gone < chunk) break;
+      }
+      while ((await link.discardSpecs(expireChunk)) === expireChunk);
+      return done;
+    },
+    follow: (listener) => followNews(link.redis, `${link.prefix}news`, listener),
+    [Symbol.asyncDispose]: async () => {
+      await link.close();
+      link.redis.disconnect();
+    },
+  };
+}
+
+/** Says when the connection goes and comes, not each try. */
+function watchConnection(redis: Redis, log: Logger | undefined): void {
+  let lost: Error | undefined;
+  let isUp = false;
+  redis.on("error", (error: Error) => {
+    lost = error;
+  });
+  redis.on("ready", () => {
+    if (!isUp && lost !== undefined) log?.info({}, "redis is back");
+    isUp = true;
+  });
+  redis.on("close", () => {
+    if (isUp) log?.warn({ err: lost }, "connection to redis was lost");
+    isUp = false;
+  });
+}
