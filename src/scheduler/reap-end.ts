@@ -44,7 +44,9 @@ export function createWorkerEnds(parts: Parts, ended: () => void): WorkerEnds {
     const reason = failure?.message ?? "it is gone";
     // So that it is given nothing more while its attempts end, also when it redeems its token in this moment.
     const worker = await store.stopWorker(id, { reason }, now());
-    const hasFailed = failure !== undefined && !(await hasRun(parts, worker));
+    // Once it was given a job, that job may have killed it; whoever submits must not be able to blame a provider.
+    const isStart = worker.attempts === 0 || failure?.userCodeMayHaveRun === false;
+    const hasFailed = failure !== undefined && isStart;
     if (worker.jobs.length > 0) {
       const tail = failure === undefined ? undefined : await readTail(parts, worker);
       await parts.attempts.loseWorker(worker, failure ?? stopped(worker), tail);
@@ -89,16 +91,6 @@ export function createWorkerEnds(parts: Parts, ended: () => void): WorkerEnds {
       for (const id of told) if (!live.has(id)) told.delete(id);
     },
   };
-}
-
-/** Whether any work was begun on it; if not, its end is the end of a start. */
-async function hasRun({ store }: Parts, { attempts, jobs }: Worker): Promise<boolean> {
-  if (attempts > jobs.length) return true;
-  for (const id of jobs) {
-    const job = await store.findJob(id);
-    if (job !== undefined && job.state !== "starting") return true;
-  }
-  return false;
 }
 
 async function startFailed(parts: Parts, worker: Worker, failure: Failure): Promise<void> {
