@@ -1,12 +1,12 @@
 import { z } from "zod";
 import { choice, flag, text, whole } from "./setting.ts";
 
-// Where state is kept: in a file of this server's own, or in a Redis that several servers share.
+// Where state is kept: in a file of this server's own, or in a Redis.
 
 export const redisShape = {
   store: choice(
     { values: ["embedded", "redis"], standard: "embedded" },
-    "Where jobs are kept: `embedded` in the data directory, for one server; `redis` for any number of servers",
+    "Where jobs are kept: `embedded` in the data directory, or `redis`; one server at a time uses either",
   ),
   redisUrl: text(
     "redis://127.0.0.1:6379",
@@ -14,7 +14,7 @@ export const redisShape = {
   ),
   redisInstance: instance(
     "default",
-    "Whose state it is, where several installations share a Redis; all servers of one have the same",
+    "Whose state it is, where several installations share a Redis; a second server of one is refused",
   ),
   redisDurability: choice(
     { values: ["server", "replicated"], standard: "server" },

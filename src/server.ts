@@ -1,5 +1,5 @@
 import { mkdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { WriteBackup } from "#api/admin-service.ts";
 import { listenHttp } from "#api/http.ts";
 import type { Config } from "#config.ts";
@@ -11,7 +11,6 @@ import { decodeSpec } from "#rpc/spec.ts";
 import { startScheduler } from "#scheduler/start.ts";
 import type { Strategies } from "#scheduler/strategies.ts";
 import type { SchedulerOptions } from "#scheduler/start-options.ts";
-import { openSqliteStore } from "#store/sqlite/open.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
 import { hashSecret } from "#worker/secret.ts";
@@ -22,6 +21,7 @@ import { type Ground, openApi, type ServerState } from "./server-api.ts";
 import { openLogs } from "./server-logs.ts";
 import { openRegistry } from "./server-records.ts";
 import type { Registry } from "./server-registry.ts";
+import { openStore } from "./server-store.ts";
 import { openStrategies } from "./server-strategies.ts";
 import { openTls, readNamed, refusePlainText, type ServerTls } from "./server-tls.ts";
 import { schedulerLimits, warmWishes, workerReuse } from "./server-settings.ts";
@@ -169,18 +169,10 @@ async function openStores(
   readonly logs: LogStore;
   readonly backup: WriteBackup | undefined;
 }> {
-  const store = countStore(
-    parts.use(
-      await openSqliteStore({
-        path: join(directory, "hodei.db"),
-        tenantWeights: config.tenantWeights,
-        onBroken,
-      }),
-    ),
-    metrics,
-  );
+  const store = countStore(await openStore(config, { directory, log, onBroken }, parts), metrics);
   const logs = parts.use(await openLogs(config, { directory, log, onBroken }));
-  const backup = createBackups({ directory, logs });
+  // What stands in Redis is backed up there.
+  const backup = config.store === "embedded" ? createBackups({ directory, logs }) : undefined;
   return { store, logs: countLogs(logs, metrics), backup };
 }
 

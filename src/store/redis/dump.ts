@@ -14,6 +14,7 @@ import { decodeEvents, decodeJob, refsOf } from "./rows.ts";
 import { readSpecs } from "./specs.ts";
 import { maybeBytes, toBytes, toList, toNumber, toText } from "./values.ts";
 import { decodeWorker } from "./workers.ts";
+import { refuseOthers } from "./open.ts";
 
 export interface RedisDumpOptions {
   readonly url: string;
@@ -31,11 +32,7 @@ export async function openRedisDump({ url, instance }: RedisDumpOptions): Promis
   const prefix = prefixOf(instance);
   try {
     await redis.connect();
-    const followers = await redis.pubsub("NUMSUB", `${prefix}news`);
-    if (Number(followers[1]) > 0) {
-      const hint = "stop its servers first";
-      throw new HodeiError("failed_precondition", `instance ${instance} is in use`, { hint });
-    }
+    await refuseOthers(redis, { instance, prefix });
   } catch (error) {
     redis.disconnect();
     throw error instanceof HodeiError ? error : explain(error).error;

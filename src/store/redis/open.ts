@@ -24,6 +24,8 @@ export interface RedisStoreOptions {
   readonly durability?: "server" | "replicated";
   /** Whether a server is taken that may lose or evict what it has acknowledged. */
   readonly allowsUnsafe?: boolean;
+  /** Whether an instance that another server follows is refused. */
+  readonly refusesOthers?: boolean;
   /** PEM file of the authority that signed the server's certificate. */
   readonly caFile?: string;
   /** After this long without an answer a step is answered `unavailable`. */
@@ -69,6 +71,8 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
     const { appendFsync, sentence } = await checkServer(redis, wish);
     log?.info({ instance, appendFsync, promise: sentence }, "redis store opened");
     await checkSchema(redis, link.prefix);
+    if (options.refusesOthers === true)
+      await refuseOthers(redis, { instance, prefix: link.prefix });
   } catch (error) {
     redis.disconnect();
     throw error instanceof HodeiError ? error : explain(error).error;
@@ -100,6 +104,17 @@ function storeOf(link: Link): Store {
       link.redis.disconnect();
     },
   };
+}
+
+/** Whoever uses an instance follows its news; a server that was killed is gone with its connection. Error: `failed_precondition`. */
+export async function refuseOthers(
+  redis: Redis,
+  { instance, prefix }: { readonly instance: string; readonly prefix: string },
+): Promise<void> {
+  const followers = await redis.pubsub("NUMSUB", `${prefix}news`);
+  if (Number(followers[1]) === 0) return;
+  const hint = "stop the server that uses it first";
+  throw new HodeiError("failed_precondition", `instance ${instance} is in use`, { hint });
 }
 
 /** Says when the connection goes and comes, not each try. */
