@@ -6,6 +6,9 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
+// Whoever runs the command can do nothing about what its packages should do another way.
+process.noDeprecation = true;
+
 /** @param {string} version */
 const isRecent = (version) => {
   const [major = 0, minor = 0] = version.split(".").map(Number);
