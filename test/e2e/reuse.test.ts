@@ -104,5 +104,6 @@ test("warm workers outlive the server, and the next one keeps them", async () =>
   const { id } = await client.submit({ command: ["true"] });
   const job = await client.wait(id);
   expect(before).toContain(job.attempts[0]?.workerId);
-  expect((await readyWorkers(client)).toSorted()).toEqual(before);
+  // While the job ran, the pool may have started another one in its worker's place.
+  expect(await readyWorkers(client)).toEqual(expect.arrayContaining(before));
 });
