@@ -40,7 +40,7 @@ test("writes volumes as files, and rewrites paths in variables and arguments", a
   });
   world.createPod(
     "files",
-    'cat "$OTP_FILE"; echo; echo x > "$WORK/file" && cat /work/file; ls /otp',
+    'cat "$OTP_FILE"; echo; echo x > "$WORK/file" && cat /scratch/file; ls /otp',
     {
       spec: {
         volumes: [
@@ -51,11 +51,11 @@ test("writes volumes as files, and rewrites paths in variables and arguments", a
       container: {
         env: [
           { name: "OTP_FILE", value: "/otp/token" },
-          { name: "WORK", value: "/work" },
+          { name: "WORK", value: "/scratch" },
         ],
         volumeMounts: [
           { name: "otp", mountPath: "/otp" },
-          { name: "work", mountPath: "/work" },
+          { name: "work", mountPath: "/scratch" },
         ],
       },
     },
