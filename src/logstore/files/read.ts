@@ -123,6 +123,8 @@ async function findOrWait(
 /** Where a reader is, and what it has to be told next. */
 class Cursor {
   number: number;
+  /** The last batch that was read; what was skipped since may have gone by the quota while it was looked for. */
+  #read: number;
   readonly #log: FileLog;
   readonly #stream: LogStream | undefined;
   #last: Sequences;
@@ -138,6 +140,7 @@ class Cursor {
     this.#stream = stream;
     this.#last = after;
     this.number = number;
+    this.#read = number;
   }
 
   *take(frame: Frame): Generator<StoredBatch> {
@@ -145,7 +148,7 @@ class Cursor {
     const scan = frame.scan ?? scanBatch(frame.payload);
     const before = markBefore(frame, scan);
     const { dropped } = this.#log;
-    const isQuota = this.number < dropped && frame.number > dropped;
+    const isQuota = this.#read < dropped && frame.number > dropped;
     yield* this.#gaps(before.last, { bytes: before.bytes, reason: isQuota ? "quota" : "corrupt" });
     const after = this.#last;
     const isWhole =
@@ -153,6 +156,7 @@ class Cursor {
     const wanted = { after, stream: this.#stream };
     const bytes = isWhole ? frame.payload : sliceBatch(frame.payload, wanted);
     this.number = frame.number;
+    this.#read = frame.number;
     this.#advance(frame.mark.last, frame.mark.bytes);
     if (bytes !== undefined && bytes.length > 0) yield { bytes, last: this.#last };
   }
@@ -166,7 +170,7 @@ class Cursor {
   /** A gap for whatever is known to have been there. */
   *rest(reason?: GapReason): Generator<StoredBatch> {
     const { mark } = this.#log.durable;
-    const isQuota = this.number < this.#log.dropped;
+    const isQuota = this.#read < this.#log.dropped;
     const why = reason ?? (isQuota ? "quota" : "corrupt");
     yield* this.#gaps(mark.last, { bytes: mark.bytes, reason: why });
   }
