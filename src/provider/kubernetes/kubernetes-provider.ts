@@ -179,7 +179,9 @@ class KubernetesProvider implements Provider {
   }
 
   startWorker(spec: WorkerSpec, signal: AbortSignal): Promise<StartedWorker> {
-    return this.#parts.starts.start(spec, signal);
+    const { creationTimeoutSeconds } = this.#parts.ground.config;
+    const late = AbortSignal.timeout(creationTimeoutSeconds * 1_000);
+    return this.#parts.starts.start(spec, AbortSignal.any([signal, late]));
   }
 
   async stopWorker(id: WorkerId, graceMs: number): Promise<void> {

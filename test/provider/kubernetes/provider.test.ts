@@ -223,6 +223,14 @@ describe("a start", () => {
     expect(await provider.listWorkers()).toEqual([]);
   });
 
+  it("is given up when making its pod takes too long", async () => {
+    const { cluster, provider } = await open({ creationTimeoutSeconds: 1 });
+    cluster.intercept = (seen) => isCall("POST", "pods")(seen);
+    const starting = provider.startWorker(newSpec(), never);
+    await expect(starting).rejects.toMatchObject({ name: "TimeoutError" });
+    cluster.intercept = () => false;
+  });
+
   it("replaces a Secret that an earlier start left without a pod", async () => {
     const { cluster, provider } = await open();
     const spec = newSpec();
