@@ -74,7 +74,7 @@ export class Images {
     const options = authconfig === undefined ? {} : { authconfig };
     const stream = await this.#engine.streams.pull(tagged, options);
     const layers = new Map<string, Layer>();
-    let toldAt = 0;
+    let toldAt = -Infinity;
     for await (const line of readJsonLines(stream)) {
       const event = line as PullEvent;
       if (event.error !== undefined) throw new Error(event.error);
