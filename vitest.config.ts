@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { allServers, namedServers } from "./test/servers.ts";
 
@@ -18,7 +19,15 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "unit", include: ["test/**/*.test.ts"], exclude: slow, testTimeout: 10_000 },
+        // Files share their workers' modules, and one worker more than processors hides what they wait for: `check` has to answer in seconds.
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: slow,
+          testTimeout: 10_000,
+          isolate: false,
+          maxWorkers: availableParallelism() + 1,
+        },
       },
       {
         extends: true,

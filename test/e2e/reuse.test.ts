@@ -101,6 +101,7 @@ test("warm workers outlive the server, and the next one keeps them", async () =>
   await vi.waitFor(async () => {
     for (const id of before) expect((await client.workers.get(id)).isConnected).toBe(true);
   }, 30_000);
+  expect((await readyWorkers(client)).toSorted()).toEqual(before);
   const { id } = await client.submit({ command: ["true"] });
   const job = await client.wait(id);
   expect(before).toContain(job.attempts[0]?.workerId);
