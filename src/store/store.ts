@@ -76,7 +76,7 @@ export interface DispatchStore {
    * Assigns up to `claim.count` queued jobs of the worker's class to it, each with a new attempt (DESIGN G8), and moves them to starting.
    * Tenants take turns by weight; within a tenant the higher priority goes first, then the older job. The cost does not grow with the queue.
    * A worker that is bound to a tenant gets only that tenant's jobs; a free one is bound by its first claim if `claim.bindsTenant`.
-   * A worker that `isForJobOnly` gets that job or none. Empty for a worker that is not ready, has had its `maxJobs`, or is unknown.
+   * A worker that `isForJobOnly` gets that job or none. Empty for a worker that is not ready, has had its `maxJobs`, has a newer connection, or is unknown.
    */
   claimNext(workerId: WorkerId, claim: Claim, now: number): Promise<readonly Assignment[]>;
 
@@ -118,11 +118,11 @@ export interface WorkerStore {
   /** The session's hash of a worker that is not over; undefined when it has none. */
   findSession(id: WorkerId): Promise<Uint8Array | undefined>;
 
-  /** What the agent said of itself when it connected. */
-  recordHello(
-    id: WorkerId,
-    hello: { readonly slots: number; readonly hostname: string },
-  ): Promise<void>;
+  /**
+   * What the agent said of itself when it connected. Answers the number of that connection, one higher with each call; the newest one is the worker's (DESIGN G14).
+   * 0 when the worker is unknown or over.
+   */
+  recordHello(id: WorkerId, hello: WorkerHello): Promise<number>;
 
   findWorker(id: WorkerId): Promise<Worker | undefined>;
   /** Newest first. */
@@ -228,6 +228,8 @@ export interface Claim {
   /** By when an assigned attempt must have been started. */
   readonly deadline: number;
   readonly bindsTenant: boolean;
+  /** Of `recordHello`: nothing is assigned through a connection that is not the worker's newest. */
+  readonly connection?: number;
 }
 
 export interface Assignment {
@@ -308,6 +310,11 @@ export type RedeemOutcome =
       readonly kind: "refused";
       readonly reason: "unknown_worker" | "wrong_token" | "expired" | "already_redeemed" | "over";
     };
+
+export interface WorkerHello {
+  readonly slots: number;
+  readonly hostname: string;
+}
 
 export interface WorkerQuery extends PageQuery {
   /** Empty: all that are not over. */

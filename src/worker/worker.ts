@@ -76,5 +76,7 @@ export interface Worker {
   readonly failure: Failure | undefined;
   readonly reason: string;
   readonly hostname: string;
+  /** Number of its newest connection, one higher with each; 0 while it has not connected. */
+  readonly connection: number;
   readonly expiresAt: number | undefined;
 }

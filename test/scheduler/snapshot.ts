@@ -81,6 +81,7 @@ export function worker(number: number, given: Partial<Worker> = {}): Worker {
     failure: undefined,
     reason: "",
     hostname: "",
+    connection: 0,
     expiresAt: undefined,
     ...given,
   };

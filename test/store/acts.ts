@@ -79,10 +79,15 @@ const plan = fc
   });
 
 const claim = fc
-  .record({ worker: seed, count: fc.integer({ min: 1, max: 4 }), bindsTenant: fc.boolean() })
-  .map(({ worker, count, bindsTenant }): Act => async (pair) => {
+  .record({
+    worker: seed,
+    count: fc.integer({ min: 1, max: 4 }),
+    bindsTenant: fc.boolean(),
+    connection: pick({}, {}, { connection: 0 }, { connection: 1 }, { connection: 2 }),
+  })
+  .map(({ worker, count, bindsTenant, connection }): Act => async (pair) => {
     const attemptIds = Array.from({ length: count }, () => attemptId(++pair.attempts));
-    const wish = { count, attemptIds, deadline: pair.now + 100, bindsTenant };
+    const wish = { count, attemptIds, deadline: pair.now + 100, bindsTenant, ...connection };
     const said = await pair.both("claimNext", pair.worker(worker), wish, pair.now);
     for (const { jobId, attemptId: id } of said ?? []) pair.given.push({ jobId, attemptId: id });
   });

@@ -33,6 +33,8 @@ export function claimNext(
   const assignments: Assignment[] = [];
   const known = state.workers.get(request.workerId);
   if (known === undefined || !takesAttempts(known.worker.state)) return assignments;
+  const { connection = known.worker.connection } = request;
+  if (connection !== known.worker.connection) return assignments;
   for (const attemptId of request.attemptIds.slice(0, request.count)) {
     if (known.worker.attempts >= known.worker.maxJobs) break;
     const entry = nextJob(state, known);

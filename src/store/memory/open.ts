@@ -97,8 +97,11 @@ function workerMethods(state: State) {
     findSession: async (id) => state.workers.get(id)?.sessionHash,
     recordHello: async (id, hello) => {
       const entry = state.workers.get(id);
-      if (entry === undefined || entry.worker.state === "ended") return;
-      entry.worker = { ...entry.worker, slots: hello.slots, hostname: hello.hostname };
+      if (entry === undefined || entry.worker.state === "ended") return 0;
+      const { slots, hostname } = hello;
+      const connection = entry.worker.connection + 1;
+      entry.worker = { ...entry.worker, slots, hostname, connection };
+      return connection;
     },
     findWorker: async (id) => {
       const entry = state.workers.get(id);

@@ -32,6 +32,7 @@ export function planWorker(state: State, given: NewWorker, now: number): Worker 
     failure: undefined,
     reason: "",
     hostname: "",
+    connection: 0,
     expiresAt: undefined,
   };
   const entry = { worker, otpHash, otpExpiresAt, sessionHash: undefined };

@@ -16,8 +16,9 @@ import { isAbsent, toList, toNumber, toText } from "./values.ts";
 
 export function dispatchSteps(link: Link): DispatchStore {
   return {
-    claimNext: async (workerId, { count, attemptIds, deadline, bindsTenant }, now) => {
-      const wish = [workerId, count, attemptIds, deadline, bindsTenant, now];
+    claimNext: async (workerId, claim, now) => {
+      const { count, attemptIds, deadline, bindsTenant, connection } = claim;
+      const wish = [workerId, count, attemptIds, deadline, bindsTenant, now, connection];
       const given = toList(await link.step("claimNext", ...wish));
       const rows = given.map((answer) => unpackStatic(toList(answer)[5]));
       const specs = await link.specs(rows.flatMap(({ ref }) => ref ?? []));

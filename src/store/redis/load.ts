@@ -262,5 +262,6 @@ function packWorker(worker: DumpedWorker, jobs: readonly string[]): Buffer {
   const end = [failureText(worker.failure), worker.reason, worker.hostname, worker.expiresAt];
   const secrets = [worker.otpHash, worker.otpExpiresAt, worker.sessionHash];
   const given = jobs.toSorted();
-  return pack([...who, ...what, ...size, ...times, ...end, ...secrets, given, undefined]);
+  const rest = [given, undefined, worker.connection];
+  return pack([...who, ...what, ...size, ...times, ...end, ...secrets, ...rest]);
 }

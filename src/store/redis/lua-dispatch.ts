@@ -1,6 +1,8 @@
 /** Steps that assign jobs to workers, and what comes of it. */
 export const luaDispatch = String.raw`
 local WSTATE, WPROVIDER, WCLASS, WTENANT, FOR_JOB, FOR_JOB_ONLY, MAX_JOBS, GIVEN, WJOBS, LAST_CLAIM = 1, 2, 3, 4, 5, 6, 11, 12, 24, 25
+-- A row of an older program lacks it.
+local CONNECTION = 26
 
 local function isExpected(w)
   return w[WSTATE] <= 1 or (w[WSTATE] == 2 and w[FOR_JOB_ONLY] and w[GIVEN] == 0)
@@ -75,12 +77,13 @@ local function repeatClaim(w, attempts)
   return list
 end
 
--- { worker, count, attempts, deadline, bindsTenant, now }
+-- { worker, count, attempts, deadline, bindsTenant, now, connection }
 steps.claimNext = function(a)
   local worker, attempts, now = a[1], a[3], a[6]
   promote(now)
   local w, was = loadWorker(worker)
   if not w or w[WSTATE] ~= 2 then return {} end
+  if a[7] and a[7] ~= (w[CONNECTION] or 0) then return {} end
   if attempts[1] and w[LAST_CLAIM] == attempts[1] then return repeatClaim(w, attempts) end
   local list = {}
   for at = 1, math.min(a[2], #attempts, w[MAX_JOBS] - w[GIVEN]) do

@@ -88,10 +88,10 @@ end
 
 steps.recordHello = function(a)
   local w, was = loadWorker(a[1])
-  if not w or w[WSTATE] == 5 then return true end
-  w[SLOTS], w[HOSTNAME] = a[2], a[3]
+  if not w or w[WSTATE] == 5 then return 0 end
+  w[SLOTS], w[HOSTNAME], w[CONNECTION] = a[2], a[3], (w[CONNECTION] or 0) + 1
   saveWorker(a[1], w, was)
-  return true
+  return w[CONNECTION]
 end
 
 steps.findWorker = function(a) return showWorker(a[1]) end

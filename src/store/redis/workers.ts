@@ -36,9 +36,8 @@ export function workerSteps(link: Link): WorkerStore {
       return redeemOf(await link.step("redeem", id, hash, sessionHash, now));
     },
     findSession: async (id) => maybeBytes(await link.step("findSession", id)),
-    recordHello: async (id, { slots, hostname }) => {
-      await link.step("recordHello", id, slots, hostname);
-    },
+    recordHello: async (id, { slots, hostname }) =>
+      toNumber(await link.step("recordHello", id, slots, hostname)),
     findWorker: async (id) => decodeWorker(await link.step("findWorker", id)),
     listWorkers: async (query) => listWorkers(link, query),
     listLiveWorkers: async () => toList(await link.step("listLiveWorkers")).map(getWorker),
@@ -59,7 +58,7 @@ function rowOf(worker: NewWorker, now: number): Packable {
   const what = [resourceName, undefined, slots, maxJobs, 0];
   const times = [now, undefined, undefined, startDeadline];
   const end = [undefined, "", "", undefined];
-  return [...who, ...what, ...times, ...end, otpHash, otpExpiresAt, undefined, [], undefined];
+  return [...who, ...what, ...times, ...end, otpHash, otpExpiresAt, undefined, [], undefined, 0];
 }
 
 export function decodeWorker(answer: Unpacked): Worker | undefined {
@@ -89,6 +88,7 @@ export function decodeWorker(answer: Unpacked): Worker | undefined {
     failure: maybeJson(row[16]) as Failure | undefined,
     reason: toText(row[17]),
     hostname: toText(row[18]),
+    connection: maybeNumber(row[25]) ?? 0,
     expiresAt: maybeNumber(row[19]),
     jobs: toList(row[23]).map((job) => toText(job) as JobId),
   };

@@ -40,6 +40,8 @@ export class DispatchSteps {
     const classNumber = entry && names.findNumber("class", entry.worker.classKey);
     if (entry === undefined || classNumber === undefined) return assignments;
     if (!takesAttempts(entry.worker.state)) return assignments;
+    const { connection = entry.worker.connection } = claim;
+    if (connection !== entry.worker.connection) return assignments;
     const left = Math.min(claim.count, entry.worker.maxJobs - entry.worker.attempts);
     for (const attemptId of claim.attemptIds.slice(0, Math.max(0, left))) {
       const bound = entry.worker.tenant;

@@ -111,8 +111,9 @@ function decodeWorker(row: WorkerRow): LiveWorker {
   return { worker, otpHash: row.otpHash, otpExpiresAt, sessionHash };
 }
 
-/** JSON leaves out what is undefined. */
+/** JSON leaves out what is undefined, and an older program what it did not know. */
 const absent = {
+  connection: 0,
   tenant: undefined,
   forJob: undefined,
   isForJobOnly: false,

@@ -1,6 +1,13 @@
 import { HodeiError } from "#error.ts";
 import { jobIdOf, numberOf, type WorkerId } from "#job/id.ts";
-import type { NewWorker, RedeemClaim, RedeemOutcome, WorkerEnd, WorkerStop } from "#store/store.ts";
+import type {
+  NewWorker,
+  RedeemClaim,
+  RedeemOutcome,
+  WorkerEnd,
+  WorkerHello,
+  WorkerStop,
+} from "#store/store.ts";
 import { isSameHash } from "#worker/secret.ts";
 import { isExpected, workerMoves, type Worker } from "#worker/worker.ts";
 import type { Core } from "./core.ts";
@@ -50,6 +57,7 @@ export class WorkerSteps {
       failure: undefined,
       reason: "",
       hostname: "",
+      connection: 0,
       expiresAt: undefined,
     };
     const entry = { worker, otpHash, otpExpiresAt, sessionHash: undefined };
@@ -109,11 +117,13 @@ export class WorkerSteps {
     return this.#core.workers.live.get(numberOf(id))?.sessionHash;
   }
 
-  recordHello(id: WorkerId, hello: { readonly slots: number; readonly hostname: string }): void {
+  recordHello(id: WorkerId, { slots, hostname }: WorkerHello): number {
     const entry = this.#core.workers.live.get(numberOf(id));
-    if (entry === undefined) return;
-    entry.worker = { ...entry.worker, slots: hello.slots, hostname: hello.hostname };
+    if (entry === undefined) return 0;
+    const connection = entry.worker.connection + 1;
+    entry.worker = { ...entry.worker, slots, hostname, connection };
     this.#core.workers.save(entry);
+    return connection;
   }
 
   findWorker(id: WorkerId): Worker | undefined {

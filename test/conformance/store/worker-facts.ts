@@ -130,6 +130,26 @@ export function workerFacts(current: () => Store): void {
       expect(await current().endWorker(workerId(9), end, dawn)).toBeUndefined();
     });
 
+    test("each connection of one has a higher number, and only the newest is given jobs", async () => {
+      const store = current();
+      const hello = { slots: 1, hostname: "node-a" };
+      await store.planWorkers([newWorker(1)], dawn);
+      expect(await store.findWorker(workerId(1))).toMatchObject({ connection: 0 });
+      const id = await readyWorker(store, 2);
+      const numbers = [await store.recordHello(id, hello), await store.recordHello(id, hello)];
+      expect(numbers).toEqual([1, 2]);
+      expect(await store.findWorker(id)).toMatchObject({ connection: 2 });
+      const job = await submit(store);
+      const old = await store.claimNext(id, claimOf(1, { connection: 1 }), dawn);
+      expect(old).toEqual([]);
+      const given = await store.claimNext(id, claimOf(1, { connection: 2 }), dawn);
+      expect(given).toMatchObject([{ jobId: job }]);
+      expect(await store.recordHello(workerId(9), hello)).toBe(0);
+      await store.endWorker(id, { failure: undefined, expiresAt: dawn + day }, dawn);
+      expect(await store.recordHello(id, hello)).toBe(0);
+      expect(await store.findWorker(id)).toMatchObject({ connection: 2 });
+    });
+
     test("one that never came up tells its job", async () => {
       const id = await submit(current());
       await current().planWorkers([newWorker(1)], dawn);
