@@ -6,10 +6,12 @@ import type { Worker, WorkerState } from "#worker/worker.ts";
 import type { AccessStore, SubmitAudit } from "./access-store.ts";
 import type { Page, PageQuery } from "./page.ts";
 import type { ProviderStore } from "./provider-store.ts";
+import type { ReplicaStore } from "./replica-store.ts";
 
 export type * from "./access-store.ts";
 export type { Page, PageQuery } from "./page.ts";
 export type * from "./provider-store.ts";
+export type * from "./replica-store.ts";
 
 /**
  * Where jobs, attempts, workers, providers, tokens and audit rows live. One method is one atomic step; it resolves once the step is durable, and
@@ -32,11 +34,17 @@ export interface Store
    * so it only wakes early what looks by itself too. Resolves once it listens.
    */
   follow?(listener: (change: StoreChange) => void): Promise<AsyncDisposable>;
+
+  /** Only of stores that several processes share. */
+  readonly replicas?: ReplicaStore;
 }
 
-/** `class`: there is something to claim. `cancel`: a job that is on a worker is to be cancelled; it comes as `job` too. The id is a class's key, or an id. */
+/**
+ * `class`: there is something to claim. `cancel`: a job that is on a worker is to be cancelled; it comes as `job` too. `provider`: one was added, changed or
+ * removed. `lead`: another replica leads, or none. The id is a class's key, a provider's name, an id, or empty where none leads.
+ */
 export interface StoreChange {
-  readonly kind: "job" | "class" | "worker" | "cancel";
+  readonly kind: "job" | "class" | "worker" | "cancel" | "provider" | "lead";
   readonly id: string;
 }
 

@@ -1,9 +1,6 @@
 import { Redis } from "ioredis";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { openRedisStore } from "#store/redis/open.ts";
 import type { Store } from "#store/store.ts";
@@ -17,6 +14,7 @@ import {
   readyWorker,
 } from "../conformance/store/make.ts";
 import { submit } from "../conformance/store/job-facts.ts";
+import { Proxy } from "../fake/proxy.ts";
 import { RedisServer } from "./redis-server.ts";
 
 const parts: AsyncDisposable[] = [];
@@ -36,48 +34,10 @@ async function openStore(url: string, change: object = {}): Promise<Store> {
   return store;
 }
 
-/** Between a store and its server; it can swallow what the server says. */
-class Proxy implements AsyncDisposable {
-  readonly folder = mkdtempSync(join(tmpdir(), "hodei-proxy-"));
-  readonly path = join(this.folder, "proxy.sock");
-  /** Whether answers are swallowed; what is asked goes through. */
-  isDeaf = false;
-  readonly #sockets = new Set<Socket>();
-  readonly #server: Server;
-
-  constructor(target: string) {
-    this.#server = createServer((client) => {
-      const server = connect(target);
-      for (const socket of [client, server]) {
-        this.#sockets.add(socket);
-        socket.on("error", () => undefined);
-      }
-      client.on("data", (bytes) => server.write(bytes));
-      server.on("data", (bytes) => this.isDeaf || client.write(bytes));
-      client.on("close", () => server.destroy());
-      server.on("close", () => client.destroy());
-    });
-  }
-
-  async listen(): Promise<this> {
-    parts.push(this);
-    this.#server.listen(this.path);
-    await once(this.#server, "listening");
-    return this;
-  }
-
-  /** Lets the answers through again, on new connections. */
-  heal(): void {
-    this.isDeaf = false;
-    for (const socket of this.#sockets) socket.destroy();
-    this.#sockets.clear();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.heal();
-    this.#server.close();
-    rmSync(this.folder, { recursive: true, force: true });
-  }
+async function startProxy(server: RedisServer): Promise<Proxy> {
+  const proxy = new Proxy(server.path);
+  parts.push(proxy);
+  return proxy.listen();
 }
 
 async function freePort(): Promise<number> {
@@ -90,6 +50,18 @@ async function freePort(): Promise<number> {
 }
 
 const unavailable = { code: "unavailable" };
+
+/** Takes a step whose answer is lost, and then again. */
+function twiceThrough(proxy: Proxy, store: Store) {
+  return async <Answer>(step: () => Promise<Answer>): Promise<Answer> => {
+    proxy.isDeaf = true;
+    await expect(step()).rejects.toMatchObject(unavailable);
+    proxy.heal();
+    await vi.waitUntil(() => store.listLiveWorkers().then(Boolean, () => false), 10_000);
+    return step();
+  };
+}
+
 const end = {
   outcome: outcome(),
   move: "succeed",
@@ -163,16 +135,10 @@ describe("redis that fails", () => {
 
   test("changes nothing twice when an answer is lost and the step is taken again", async () => {
     const server = await startServer();
-    const proxy = await new Proxy(server.path).listen();
+    const proxy = await startProxy(server);
     const direct = await openStore(server.url);
-    const store = await openStore(`unix://${proxy.path}`, { commandTimeoutMs: 200 });
-    const twice = async <Answer>(step: () => Promise<Answer>): Promise<Answer> => {
-      proxy.isDeaf = true;
-      await expect(step()).rejects.toMatchObject(unavailable);
-      proxy.heal();
-      await vi.waitUntil(() => store.listLiveWorkers().then(Boolean, () => false), 10_000);
-      return step();
-    };
+    const store = await openStore(proxy.url, { commandTimeoutMs: 200 });
+    const twice = twiceThrough(proxy, store);
     const worker = await readyWorker(store, 1);
     const idempotency = { key: "k", specHash: new Uint8Array(32), expiresAt: dawn + day };
     const [first] = await twice(() => store.submitJobs([newJob({ idempotency })], dawn));
@@ -189,6 +155,29 @@ describe("redis that fails", () => {
     expect(await twice(() => store.finishAttempts([{ ...one, ...end }], dawn))).toEqual(["repeat"]);
     expect(await direct.findJob(one.jobId)).toMatchObject({ version: 4, state: "succeeded" });
     expect(await direct.listEvents(one.jobId, 0, 99)).toHaveLength(4);
+  });
+
+  test("changes no lead twice when an answer is lost and the step is taken again", async () => {
+    const server = await startServer();
+    const proxy = await startProxy(server);
+    const direct = await openStore(server.url);
+    const store = await openStore(proxy.url, { commandTimeoutMs: 200 });
+    const { replicas } = store;
+    if (replicas === undefined) throw new Error("the store is not shared");
+    const twice = twiceThrough(proxy, store);
+    const lost = await twice(() => replicas.lead("r1", 60_000));
+    expect(await direct.replicas?.lead("r2", 60_000)).toEqual(lost);
+    const me = { id: "r1", address: "here:1", startedAt: dawn };
+    expect(await twice(() => replicas.beat(me, 60_000))).toEqual([me]);
+    const worker = await readyWorker(store, 1);
+    expect(await twice(() => store.recordHello(worker, { slots: 1, hostname: "" }))).toBe(2);
+    await twice(() => replicas.hear([worker]));
+    expect((await replicas.listHeard(0, 9)).ids).toEqual([worker]);
+    await twice(() => replicas.resign("r1"));
+    const next = await direct.replicas?.lead("r2", 60_000);
+    expect(next?.leader).toBe("r2");
+    await twice(() => replicas.leave("r1"));
+    expect(await direct.replicas?.lead("r2", 60_000)).toEqual(next);
   });
 
   test("is said to be full when it takes no more, and nothing was changed", async () => {

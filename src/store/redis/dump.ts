@@ -6,7 +6,7 @@ import { auditEntryOf, tokenOf } from "./access.ts";
 import { connectionOptions } from "./address.ts";
 import { checkServer } from "./check.ts";
 import { explain } from "./fault.ts";
-import { prefixOf } from "./link.ts";
+import { prefixOf } from "./batches.ts";
 import { load } from "./load.ts";
 import { unpack } from "./pack.ts";
 import { decodeProvider, eventOf } from "./providers.ts";

@@ -27,6 +27,10 @@ export function explain(cause: unknown): Fault {
     });
     return { error, isStalled: false };
   }
+  if (word === "DEPOSED") {
+    const error = new HodeiError("aborted", "this server does not lead any more");
+    return { error, isStalled: false };
+  }
   if (refusals.has(word)) {
     const text = `Redis takes no writes now (${word.toLowerCase()})`;
     return { error: new HodeiError("unavailable", text, { cause }), isStalled: false };

@@ -11,6 +11,8 @@ const kinds: Readonly<Record<string, StoreChange["kind"]>> = {
   c: "class",
   w: "worker",
   x: "cancel",
+  p: "provider",
+  l: "lead",
 };
 
 /** Listens on a connection of its own, which comes back by itself; what happens meanwhile is missed. */

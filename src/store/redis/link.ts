@@ -1,68 +1,33 @@
 import type { Redis } from "ioredis";
-import { createHash } from "node:crypto";
-import { HodeiError } from "#error.ts";
-import { explain, faultOf } from "./fault.ts";
-import { luaAccess } from "./lua-access.ts";
-import { luaBase, luaRun } from "./lua-base.ts";
-import { luaDispatch } from "./lua-dispatch.ts";
-import { luaJobs } from "./lua-jobs.ts";
-import { luaQueue } from "./lua-queue.ts";
-import { luaWorkers } from "./lua-workers.ts";
-import { pack, unpack, type Packable, type Unpacked } from "./pack.ts";
+import type { Batches } from "./batches.ts";
+import { explain } from "./fault.ts";
+import type { Packable, Unpacked } from "./pack.ts";
 import { readSpecs, specKey, type LargeSpec } from "./specs.ts";
 import { toList, toText } from "./values.ts";
 
-const script = [luaBase, luaQueue, luaJobs, luaDispatch, luaWorkers, luaAccess, luaRun].join("");
-const scriptHash = createHash("sha1").update(script).digest("hex");
-
-/** Batches that may be on their way at the same time. */
-const maxFlights = 4;
-/** Bounds of one batch, so that no script holds up the others for long. */
-const maxSteps = 256;
-const maxBytes = 1024 * 1024;
-/** How long a replica may take to confirm. */
-const replicaMs = 1_000;
-
-/** Steps after which no replica need know more. */
-const reads = /^(find|list|scan|count|read)/;
-
-export interface LinkOptions {
-  readonly instance: string;
-  readonly isReplicated: boolean;
-  readonly maxEvents: number;
-  readonly weights: Readonly<Record<string, number>>;
-}
-
-interface Pending {
-  readonly specs: readonly LargeSpec[];
-  readonly name: string;
-  readonly args: Buffer;
-  readonly resolve: (answer: Unpacked) => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** Gathers the steps of one turn of the event loop into one script, which does them in their order. */
+/** What the steps of a store go through. */
 export class Link {
   readonly redis: Redis;
-  readonly instance: string;
   readonly prefix: string;
-  readonly #head: Buffer;
-  readonly #isReplicated: boolean;
-  #gathered: Pending[] = [];
-  #flights = 0;
-  #isScheduled = false;
-  #isClosing = false;
-  #onIdle: (() => void) | undefined;
+  readonly #batches: Batches;
+  readonly #term: number | undefined;
 
-  constructor(redis: Redis, options: LinkOptions) {
-    this.redis = redis;
-    this.instance = options.instance;
-    this.prefix = prefixOf(options.instance);
-    this.#isReplicated = options.isReplicated;
-    this.#head = pack([options.maxEvents, Object.entries(options.weights)]);
+  constructor(batches: Batches, term?: number) {
+    this.redis = batches.redis;
+    this.prefix = batches.prefix;
+    this.#batches = batches;
+    this.#term = term;
   }
 
-  /** Error: `unavailable` when the outcome is unknown, `resource_exhausted` when Redis is full and nothing was changed. */
+  /** The same, whose changes are refused unless that term lasts. Steps of both keep the order in which they were given. */
+  ledBy(term: number): Link {
+    return new Link(this.#batches, term);
+  }
+
+  /**
+   * Errors: `unavailable` when the outcome is unknown, `resource_exhausted` when Redis is full and nothing was changed, `aborted` when the term is over and nothing was
+   * changed.
+   */
   step(name: string, ...args: readonly Packable[]): Promise<Unpacked> {
     return this.stepWith([], name, ...args);
   }
@@ -73,146 +38,33 @@ export class Link {
     name: string,
     ...args: readonly Packable[]
   ): Promise<Unpacked> {
-    const { promise, resolve, reject } = Promise.withResolvers<Unpacked>();
-    if (this.#isClosing) reject(new HodeiError("unavailable", "the store is closed"));
-    else {
-      this.#gathered.push({ specs, name, args: pack(args), resolve, reject });
-      this.#schedule();
-    }
-    return promise;
+    return this.#batches.add({ name, args, term: this.#term, specs });
   }
 
   specs(refs: readonly string[]): Promise<ReadonlyMap<string, Uint8Array>> {
-    return this.#read(() => readSpecs(this.redis, this.instance, refs));
+    return this.#try(() => readSpecs(this.redis, this.#batches.instance, refs));
   }
 
   /** Deletes large specs whose jobs are gone; at most `limit`. Gives how many there were. */
   async discardSpecs(limit: number): Promise<number> {
     const refs = toList(await this.step("listTrash", limit)).map(toText);
     if (refs.length === 0) return 0;
-    await this.#read(() => this.redis.unlink(...refs.map((ref) => specKey(this.instance, ref))));
+    const keys = refs.map((ref) => specKey(this.#batches.instance, ref));
+    await this.#try(() => this.redis.unlink(...keys));
     await this.step("dropTrash", refs);
     return refs.length;
   }
 
-  async #read<Answer>(command: () => Promise<Answer>): Promise<Answer> {
+  /** Waits for what was called before. */
+  close(): Promise<void> {
+    return this.#batches.close();
+  }
+
+  async #try<Answer>(command: () => Promise<Answer>): Promise<Answer> {
     try {
       return await command();
     } catch (cause) {
       throw explain(cause).error;
     }
-  }
-
-  /** Waits for what was called before. */
-  async close(): Promise<void> {
-    this.#isClosing = true;
-    if (this.#flights === 0 && this.#gathered.length === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#onIdle = resolve;
-    });
-  }
-
-  #schedule(): void {
-    if (this.#isScheduled || this.#flights >= maxFlights) return;
-    this.#isScheduled = true;
-    setImmediate(() => {
-      this.#isScheduled = false;
-      while (this.#gathered.length > 0 && this.#flights < maxFlights) void this.#fly();
-    });
-  }
-
-  async #fly(): Promise<void> {
-    const batch = this.#takeBatch();
-    this.#flights++;
-    try {
-      const answers = await this.#run(batch);
-      for (const [at, pending] of batch.entries()) settle(pending, answers[at]);
-    } catch (cause) {
-      const error = explain(cause);
-      // What waits behind a stalled server would wait too long.
-      const late = error.isStalled ? this.#gathered.splice(0) : [];
-      for (const pending of [...batch, ...late]) pending.reject(error.error);
-    } finally {
-      this.#flights--;
-      if (this.#gathered.length > 0) this.#schedule();
-      else if (this.#flights === 0) this.#onIdle?.();
-    }
-  }
-
-  #takeBatch(): Pending[] {
-    let bytes = 0;
-    let count = 0;
-    while (count < this.#gathered.length && count < maxSteps && bytes < maxBytes) {
-      const { args, specs } = this.#gathered[count] ?? { args: [], specs: [] };
-      bytes += specs.reduce((sum, spec) => sum + spec.bytes.length, args.length);
-      count++;
-    }
-    return this.#gathered.splice(0, count);
-  }
-
-  async #run(batch: readonly Pending[]): Promise<readonly unknown[]> {
-    const args = [1, this.prefix, this.#head, ...batch.flatMap(({ name, args }) => [name, args])];
-    const specs = batch.flatMap((pending) => pending.specs);
-    const isConfirmed = this.#isReplicated && !batch.every(({ name }) => reads.test(name));
-    const send = (command: "EVALSHA" | "EVAL", what: string) => {
-      const call = [what, ...args];
-      const answers =
-        specs.length === 0
-          ? this.redis.callBuffer(command, ...call)
-          : this.#transact(specs, [command, ...call]);
-      return isConfirmed ? this.#confirm(answers) : answers;
-    };
-    const answers = await send("EVALSHA", scriptHash).catch((error: unknown) => {
-      if (error instanceof Error && error.message.startsWith("NOSCRIPT")) {
-        return send("EVAL", script);
-      }
-      throw error;
-    });
-    if (Array.isArray(answers)) return answers as readonly unknown[];
-    throw new Error("Redis did not answer with a list");
-  }
-
-  /** All of it or nothing, also when Redis has no room for the last spec. */
-  async #transact(
-    specs: readonly LargeSpec[],
-    [command = "", ...args]: readonly (string | number | Buffer)[],
-  ): Promise<unknown> {
-    const { redis } = this;
-    // Written in one go, so that nothing else comes between.
-    const replies = await Promise.all([
-      redis.call("MULTI"),
-      ...specs.map(({ ref, bytes }) => redis.set(specKey(this.instance, ref), Buffer.from(bytes))),
-      redis.callBuffer(String(command), ...args),
-      redis.callBuffer("EXEC"),
-    ]);
-    const done: unknown = replies.at(-1);
-    const answers: unknown = Array.isArray(done) ? done.at(-1) : undefined;
-    if (answers instanceof Error) throw answers;
-    return answers;
-  }
-
-  async #confirm(answers: Promise<unknown>): Promise<unknown> {
-    // Sent right behind the script, so that it waits for just that.
-    const [done, replicas] = await Promise.all([answers, this.redis.wait(1, replicaMs)]);
-    if (replicas >= 1) return done;
-    throw new HodeiError("unavailable", "no replica of Redis confirmed; the outcome is unknown");
-  }
-}
-
-/** All keys of one instance are in one slot of a cluster. */
-export function prefixOf(instance: string): string {
-  return `hodei:{${instance}}:`;
-}
-
-function settle(pending: Pending, bytes: unknown): void {
-  try {
-    if (!Buffer.isBuffer(bytes)) throw new Error(`Redis gave no answer to ${pending.name}`);
-    const [answer] = unpack(bytes);
-    if (answer === undefined) throw new Error(`Redis gave an empty answer to ${pending.name}`);
-    const fault = faultOf(answer);
-    if (fault === undefined) pending.resolve(answer);
-    else pending.reject(fault);
-  } catch (error) {
-    pending.reject(error instanceof Error ? error : new Error(String(error)));
   }
 }

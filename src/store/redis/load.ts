@@ -15,7 +15,7 @@ import { isExpected, workerStates } from "#worker/worker.ts";
 import { schemaVersion } from "./check.ts";
 import { auditOf } from "./jobs.ts";
 import { pack } from "./pack.ts";
-import { prefixOf } from "./link.ts";
+import { prefixOf } from "./batches.ts";
 import { largeSpecOf, specKey, type LargeSpec } from "./specs.ts";
 import { failureText, packStatic, stageNumber, usageOf } from "./rows.ts";
 

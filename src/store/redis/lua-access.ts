@@ -191,6 +191,7 @@ steps.putProvider = function(a)
   local raw = call('HGET', K .. 'p', a[1])
   if (raw and U(raw)[1] or 0) ~= a[2] then return false end
   call('HSET', K .. 'p', a[1], a[3])
+  tell('p', a[1])
   return true
 end
 
@@ -206,6 +207,7 @@ steps.removeProvider = function(a)
   end
   call('DEL', K .. 'pe:' .. name)
   call('HDEL', K .. 'p', name)
+  tell('p', name)
   return 0
 end
 

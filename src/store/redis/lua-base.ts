@@ -8,8 +8,8 @@ import { jobStates, moves } from "#job/state.ts";
  * n last job number · s jobs as submitted (hash) · j jobs that changed since (hash) · i, i:<tenant> ids in order (lists) · due, act, xj (sorted sets):
  * deadlines, jobs on workers, ends of records · q:<tenant>:<class> what may be claimed, b:<tenant>:<class> what backs off (both: higher priority, then
  * older, first) · delayed: until when · turn:<class>, idle:<class> whose turn it is · kinds, queued counts · k, xk idempotency keys · w, wa, wl, xw
- * workers · plan: jobs for which workers are expected · t, ti, xt tokens · a, xa audit · p providers · trash large specs
- * without a job · pe:<name>, xe their events
+ * workers · plan: jobs for which workers are expected · t, ti, xt tokens · a, xa audit · p providers · pe:<name>, xe their events · trash large specs
+ * without a job · lead who leads · replicas, alive (until when) the servers · hn, heard the order in which workers were heard
  */
 export const luaBase = String.raw`
 local K = KEYS[1]
@@ -163,11 +163,22 @@ local function endAttempt(row, done)
 end
 `;
 
-/** Does the steps in turn; each is a name and its packed arguments. */
+/** Does the steps in turn; each is a name, the term that it is bound to if it is not empty, and its packed arguments. */
 export const luaRun = String.raw`
+-- The large specs that came with it are there already.
+local function refuseStep(name, a)
+  if name == 'submitJobs' then
+    for _, job in ipairs(a[1]) do discard(job[10]) end
+  end
+  return { 'fault', 'DEPOSED' }
+end
+
 local answers = {}
-for at = 2, #ARGV, 2 do
-  local isDone, answer = pcall(steps[ARGV[at]], U(ARGV[at + 1]))
+for at = 2, #ARGV, 3 do
+  local name, term, a = ARGV[at], ARGV[at + 1], U(ARGV[at + 2])
+  local isDone, answer
+  if term ~= '' and isDeposed(term) then isDone, answer = true, refuseStep(name, a)
+  else isDone, answer = pcall(steps[name], a) end
   if not isDone then answer = { 'fault', type(answer) == 'table' and answer.err or tostring(answer) } end
   answers[#answers + 1] = P(answer)
 end

@@ -138,6 +138,7 @@ steps.endWorker = function(a)
   w[WSTATE], w[WENDED_AT], w[WFAILURE], w[WEXPIRES], w[START_BY], w[SESSION] = 5, now, failure, a[5], false, false
   saveWorker(id, w, was)
   call('ZREM', K .. 'wl', id)
+  call('ZREM', K .. 'heard', id)
   call('ZADD', K .. 'xw', a[5], id)
   local job = failure and not w[READY_AT] and w[FOR_JOB]
   local row = job and loadRow(job)

@@ -10,7 +10,9 @@ import { dispatchSteps } from "./dispatch.ts";
 import { explain } from "./fault.ts";
 import { followNews } from "./follow.ts";
 import { jobSteps } from "./jobs.ts";
+import { Batches } from "./batches.ts";
 import { Link } from "./link.ts";
+import { replicaSteps } from "./replicas.ts";
 import { providerSteps } from "./providers.ts";
 import { toNumber } from "./values.ts";
 import { workerSteps } from "./workers.ts";
@@ -59,7 +61,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   const isReplicated = options.durability === "replicated";
   const redis = new Redis(connectionOptions(address));
   watchConnection(redis, log);
-  const link = new Link(redis, {
+  const batches = new Batches(redis, {
     instance,
     isReplicated,
     maxEvents: options.maxEventsPerJob ?? defaultMaxEvents,
@@ -70,14 +72,22 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
     const wish = { isReplicated, allowsUnsafe: options.allowsUnsafe ?? false };
     const { appendFsync, sentence } = await checkServer(redis, wish);
     log?.info({ instance, appendFsync, promise: sentence }, "redis store opened");
-    await checkSchema(redis, link.prefix);
-    if (options.refusesOthers === true)
-      await refuseOthers(redis, { instance, prefix: link.prefix });
+    await checkSchema(redis, batches.prefix);
+    if (options.refusesOthers === true) {
+      await refuseOthers(redis, { instance, prefix: batches.prefix });
+    }
   } catch (error) {
     redis.disconnect();
     throw error instanceof HodeiError ? error : explain(error).error;
   }
-  return storeOf(link);
+  const link = new Link(batches);
+  const ledBy = (term: number): Store => ({
+    ...storeOf(link.ledBy(term)),
+    replicas,
+    [Symbol.asyncDispose]: async () => undefined,
+  });
+  const replicas = { ...replicaSteps(link), ledBy };
+  return { ...storeOf(link), replicas };
 }
 
 function storeOf(link: Link): Store {

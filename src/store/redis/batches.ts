@@ -1,0 +1,201 @@
+import type { Redis } from "ioredis";
+import { createHash } from "node:crypto";
+import { HodeiError } from "#error.ts";
+import { explain, faultOf } from "./fault.ts";
+import { luaAccess } from "./lua-access.ts";
+import { luaBase, luaRun } from "./lua-base.ts";
+import { luaDispatch } from "./lua-dispatch.ts";
+import { luaJobs } from "./lua-jobs.ts";
+import { luaQueue } from "./lua-queue.ts";
+import { luaReplicas } from "./lua-replicas.ts";
+import { luaWorkers } from "./lua-workers.ts";
+import { pack, unpack, type Packable, type Unpacked } from "./pack.ts";
+import { specKey, type LargeSpec } from "./specs.ts";
+
+const stepFiles = [luaQueue, luaJobs, luaDispatch, luaWorkers, luaAccess, luaReplicas];
+const script = [luaBase, ...stepFiles, luaRun].join("");
+const scriptHash = createHash("sha1").update(script).digest("hex");
+
+/** Batches that may be on their way at the same time. */
+const maxFlights = 4;
+/** Bounds of one batch, so that no script holds up the others for long. */
+const maxSteps = 256;
+const maxBytes = 1024 * 1024;
+/** How long a replica may take to confirm. */
+const replicaMs = 1_000;
+
+/** Steps that change nothing that anybody could see. */
+const reads = /^(find|list|scan|count|read)/;
+
+export interface BatchOptions {
+  readonly instance: string;
+  readonly isReplicated: boolean;
+  readonly maxEvents: number;
+  readonly weights: Readonly<Record<string, number>>;
+}
+
+/** A step as it is given. */
+export interface Step {
+  readonly name: string;
+  readonly args: readonly Packable[];
+  /** The term that it is bound to, if any. */
+  readonly term: number | undefined;
+  /** Large specs that come with it: they and what it does are there, or neither is. */
+  readonly specs: readonly LargeSpec[];
+}
+
+interface Pending {
+  readonly specs: readonly LargeSpec[];
+  readonly name: string;
+  readonly term: string;
+  readonly args: Buffer;
+  readonly resolve: (answer: Unpacked) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Gathers the steps of one turn of the event loop into one script, which does them in their order. */
+export class Batches {
+  readonly redis: Redis;
+  readonly instance: string;
+  readonly prefix: string;
+  readonly #head: Buffer;
+  readonly #isReplicated: boolean;
+  #gathered: Pending[] = [];
+  #flights = 0;
+  #isScheduled = false;
+  #isClosing = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor(redis: Redis, options: BatchOptions) {
+    this.redis = redis;
+    this.instance = options.instance;
+    this.prefix = prefixOf(options.instance);
+    this.#isReplicated = options.isReplicated;
+    this.#head = pack([options.maxEvents, Object.entries(options.weights)]);
+  }
+
+  add({ name, args, term, specs }: Step): Promise<Unpacked> {
+    const { promise, resolve, reject } = Promise.withResolvers<Unpacked>();
+    if (this.#isClosing) reject(new HodeiError("unavailable", "the store is closed"));
+    else {
+      const bound = term === undefined || reads.test(name) ? "" : String(term);
+      this.#gathered.push({ specs, name, term: bound, args: pack(args), resolve, reject });
+      this.#schedule();
+    }
+    return promise;
+  }
+
+  /** Waits for what was called before. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    if (this.#flights === 0 && this.#gathered.length === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onIdle = resolve;
+    });
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#flights >= maxFlights) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      while (this.#gathered.length > 0 && this.#flights < maxFlights) void this.#fly();
+    });
+  }
+
+  async #fly(): Promise<void> {
+    const batch = this.#takeBatch();
+    this.#flights++;
+    try {
+      const answers = await this.#run(batch);
+      for (const [at, pending] of batch.entries()) settle(pending, answers[at]);
+    } catch (cause) {
+      const error = explain(cause);
+      // What waits behind a stalled server would wait too long.
+      const late = error.isStalled ? this.#gathered.splice(0) : [];
+      for (const pending of [...batch, ...late]) pending.reject(error.error);
+    } finally {
+      this.#flights--;
+      if (this.#gathered.length > 0) this.#schedule();
+      else if (this.#flights === 0) this.#onIdle?.();
+    }
+  }
+
+  #takeBatch(): Pending[] {
+    let bytes = 0;
+    let count = 0;
+    while (count < this.#gathered.length && count < maxSteps && bytes < maxBytes) {
+      const { args, specs } = this.#gathered[count] ?? { args: [], specs: [] };
+      bytes += specs.reduce((sum, spec) => sum + spec.bytes.length, args.length);
+      count++;
+    }
+    return this.#gathered.splice(0, count);
+  }
+
+  async #run(batch: readonly Pending[]): Promise<readonly unknown[]> {
+    const steps = batch.flatMap(({ name, term, args }) => [name, term, args]);
+    const args = [1, this.prefix, this.#head, ...steps];
+    const specs = batch.flatMap((pending) => pending.specs);
+    const isConfirmed = this.#isReplicated && !batch.every(({ name }) => reads.test(name));
+    const send = (command: "EVALSHA" | "EVAL", what: string) => {
+      const call = [what, ...args];
+      const answers =
+        specs.length === 0
+          ? this.redis.callBuffer(command, ...call)
+          : this.#transact(specs, [command, ...call]);
+      return isConfirmed ? this.#confirm(answers) : answers;
+    };
+    const answers = await send("EVALSHA", scriptHash).catch((error: unknown) => {
+      if (error instanceof Error && error.message.startsWith("NOSCRIPT")) {
+        return send("EVAL", script);
+      }
+      throw error;
+    });
+    if (Array.isArray(answers)) return answers as readonly unknown[];
+    throw new Error("Redis did not answer with a list");
+  }
+
+  /** All of it or nothing, also when Redis has no room for the last spec. */
+  async #transact(
+    specs: readonly LargeSpec[],
+    [command = "", ...args]: readonly (string | number | Buffer)[],
+  ): Promise<unknown> {
+    const { redis } = this;
+    // Written in one go, so that nothing else comes between.
+    const replies = await Promise.all([
+      redis.call("MULTI"),
+      ...specs.map(({ ref, bytes }) => redis.set(specKey(this.instance, ref), Buffer.from(bytes))),
+      redis.callBuffer(String(command), ...args),
+      redis.callBuffer("EXEC"),
+    ]);
+    const done: unknown = replies.at(-1);
+    const answers: unknown = Array.isArray(done) ? done.at(-1) : undefined;
+    if (answers instanceof Error) throw answers;
+    return answers;
+  }
+
+  async #confirm(answers: Promise<unknown>): Promise<unknown> {
+    // Sent right behind the script, so that it waits for just that.
+    const [done, replicas] = await Promise.all([answers, this.redis.wait(1, replicaMs)]);
+    if (replicas >= 1) return done;
+    throw new HodeiError("unavailable", "no replica of Redis confirmed; the outcome is unknown");
+  }
+}
+
+/** All keys of one instance are in one slot of a cluster. */
+export function prefixOf(instance: string): string {
+  return `hodei:{${instance}}:`;
+}
+
+function settle(pending: Pending, bytes: unknown): void {
+  try {
+    if (!Buffer.isBuffer(bytes)) throw new Error(`Redis gave no answer to ${pending.name}`);
+    const [answer] = unpack(bytes);
+    if (answer === undefined) throw new Error(`Redis gave an empty answer to ${pending.name}`);
+    const fault = faultOf(answer);
+    if (fault === undefined) pending.resolve(answer);
+    else pending.reject(fault);
+  } catch (error) {
+    pending.reject(error instanceof Error ? error : new Error(String(error)));
+  }
+}
