@@ -6,7 +6,7 @@ import { choice, flag, text, whole } from "./setting.ts";
 export const redisShape = {
   store: choice(
     { values: ["embedded", "redis"], standard: "embedded" },
-    "Where jobs are kept: `embedded` in the data directory, or `redis`; one server at a time uses either",
+    "Where jobs are kept: `embedded` in the data directory, or `redis`, which any number of servers may share",
   ),
   redisUrl: text(
     "redis://127.0.0.1:6379",
@@ -14,7 +14,7 @@ export const redisShape = {
   ),
   redisInstance: instance(
     "default",
-    "Whose state it is, where several installations share a Redis; a second server of one is refused",
+    "Whose state it is, where several installations share a Redis; servers of the same one are its replicas",
   ),
   redisDurability: choice(
     { values: ["server", "replicated"], standard: "server" },
@@ -27,6 +27,10 @@ export const redisShape = {
   redisTimeoutMs: whole(
     { least: 100, most: 60_000, standard: 1_500 },
     "After how long without an answer of Redis a call is answered UNAVAILABLE",
+  ),
+  replicaLeaseMs: whole(
+    { least: 500, most: 60_000, standard: 5_000 },
+    "Replicas: after how long without a word from the leading one another takes over",
   ),
   redisUnsafeAllowed: flag(
     false,

@@ -121,6 +121,10 @@ const shape = {
     { least: 1, most: 10_000, standard: 16 },
     "Most worker processes at the same time",
   ),
+  processDirectory: text(
+    "",
+    "Where worker processes have their files; several servers on one machine that share a store share it too; empty: in the data directory",
+  ),
   processControlGroups: choice(
     { values: ["auto", "own", "off"], standard: "auto" },
     "Below which control groups worker processes get theirs: `auto`: the root of what the server sees; `own`: also the server's own one, given to it (systemd: `Delegate=yes`)",

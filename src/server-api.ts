@@ -28,6 +28,7 @@ export interface ServerState {
   phase: "starting" | "ready" | "stopping";
   isBroken: boolean;
   agentAddress?: string;
+  address?: string;
 }
 
 /** What the edge of a server stands on. */

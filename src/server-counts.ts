@@ -10,11 +10,19 @@ import type { Worker } from "#worker/worker.ts";
 
 /** The same store, counting the jobs that end in it, the workers that become ready, and how long its steps take. */
 export function countStore(store: Store, metrics: Metrics): Store {
-  const ends = new JobEnds(store, metrics);
+  return counted(store, new JobEnds(store, metrics), metrics);
+}
+
+function counted(store: Store, ends: JobEnds, metrics: Metrics): Store {
+  const { replicas } = store;
   const timed = <Result>(step: string, run: () => Promise<Result>): Promise<Result> =>
     timeStep(metrics, step, run);
   return {
     ...store,
+    // What a leader does counts as well.
+    ...(replicas && {
+      replicas: { ...replicas, ledBy: (term) => counted(replicas.ledBy(term), ends, metrics) },
+    }),
     submitJobs: (jobs, now, audit) =>
       timed("submit_jobs", () => store.submitJobs(jobs, now, audit)),
     startAttempts: (starts, now) => timed("start_attempts", () => store.startAttempts(starts, now)),

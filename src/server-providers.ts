@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Credentials } from "#api/provider-registry.ts";
 import type { Config } from "#config.ts";
@@ -140,7 +140,7 @@ async function openProcesses(
   const agent = new URL(isSource ? "./agent/main.ts" : "./agent.js", import.meta.url);
   return openProcessProvider({
     name,
-    directory: join(directory, "processes"),
+    directory: processDirectory(config, directory),
     instanceId: id ?? "server",
     maxWorkers: mostWorkers,
     controlGroups: config.processControlGroups,
@@ -149,6 +149,14 @@ async function openProcesses(
     env: { PATH: plainPath, HODEI_LOG_LEVEL: config.logLevel, ...env },
     log,
   });
+}
+
+/** Where worker processes have their files. */
+export function processDirectory(
+  { processDirectory: given }: Pick<Config, "processDirectory">,
+  dataDirectory: string,
+): string {
+  return given === "" ? join(dataDirectory, "processes") : resolve(given);
 }
 
 const plainPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -26,10 +26,12 @@ import {
   environmentTypes,
   instanceOf,
   openProvider,
+  processDirectory,
   type ProvidersGround,
   standardWorkers,
 } from "./server-providers.ts";
-import { Registry, type RegistryEntry } from "./server-registry.ts";
+import { Registry } from "./server-registry.ts";
+import type { RegistryEntry } from "./server-registry-entry.ts";
 import { openSecretBox, type SecretBox } from "./server-secrets.ts";
 
 export interface RecordsGround extends Omit<ProvidersGround, "instance"> {
@@ -42,6 +44,7 @@ export interface Records {
   readonly store: Store;
   readonly log: Logger;
   readonly now: () => number;
+  listAll(): Promise<readonly ProviderRecord[]>;
   /** Opening rejects with what is wrong with the record or what it names. */
   opener(record: NewProvider): OpenProvider;
   standardWorkers(type: ProviderType): number | undefined;
@@ -112,7 +115,7 @@ async function createRecords(ground: RecordsGround): Promise<Records> {
   let instance: Promise<string> | undefined;
   const providers = {
     ...ground,
-    instance: () => (instance ??= instanceOf(directory)),
+    instance: () => (instance ??= sharedInstance(store, directory)),
   };
   const opener = (record: NewProvider): OpenProvider => {
     return async () => {
@@ -129,6 +132,7 @@ async function createRecords(ground: RecordsGround): Promise<Records> {
     store,
     log,
     now: Date.now,
+    listAll: () => listAll(store),
     opener,
     standardWorkers: (type) => standardWorkers(type, server),
     async seal({ id, type, config }, credentials) {
@@ -138,7 +142,7 @@ async function createRecords(ground: RecordsGround): Promise<Records> {
     },
     async forget({ id, type }) {
       if (type !== "process") return;
-      await rm(join(directory, "processes", id), { recursive: true, force: true });
+      await rm(join(processDirectory(server, directory), id), { recursive: true, force: true });
     },
     async serversOf(record, credentials) {
       const { type, config } = record;
@@ -149,6 +153,13 @@ async function createRecords(ground: RecordsGround): Promise<Records> {
       return [where(before), where(after)];
     },
   };
+}
+
+/** Servers that share a store know their workers by the same name. */
+async function sharedInstance({ replicas }: Store, directory: string): Promise<string> {
+  const own = await instanceOf(directory);
+  if (replicas === undefined) return own;
+  return new TextDecoder().decode(await replicas.keep("instance", new TextEncoder().encode(own)));
 }
 
 async function unseal(

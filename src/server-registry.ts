@@ -17,22 +17,20 @@ import {
   type ProviderRecord,
 } from "#worker/provider-record.ts";
 import { LateProvider } from "./server-provider-late.ts";
+import {
+  connectsTo,
+  refusing,
+  type RegistryEntry,
+  settingsOf,
+  unknownProvider,
+  wordOf,
+} from "./server-registry-entry.ts";
 import { checkTerms } from "./server-provider-config.ts";
 import type { Records } from "./server-records.ts";
 
 /** More would make every decision slow. */
 const mostProviders = 500;
 const eventTtlMs = 30 * 86_400_000;
-
-/** A record with what stands behind it. */
-export interface RegistryEntry {
-  readonly record: ProviderRecord;
-  readonly provider: LateProvider;
-  /** Why a call can neither remove it nor change what it connects to; undefined: it can. */
-  readonly pinned: string | undefined;
-  /** No setting and no file names it any more: only the workers that it has are looked after. */
-  readonly isLeftOver: boolean;
-}
 
 /** Keeps the records, what was opened of them and the scheduler's view together. Disposing closes the providers. */
 export class Registry implements ProviderRegistry, AsyncDisposable {
@@ -41,6 +39,7 @@ export class Registry implements ProviderRegistry, AsyncDisposable {
   #scheduler: Scheduler | undefined;
   /** The change under way; the next one waits for it. */
   #last: Promise<unknown> = Promise.resolve();
+  #isLooking = false;
 
   constructor(records: Records, opened: readonly RegistryEntry[]) {
     this.#records = records;
@@ -63,12 +62,27 @@ export class Registry implements ProviderRegistry, AsyncDisposable {
 
   attach(scheduler: Scheduler): void {
     this.#scheduler = scheduler;
+    // Another server may have changed something since they were opened.
+    this.look();
   }
 
-  /** Writes what the scheduler saw into the history. */
+  /** Writes what the scheduler saw into the history, which several servers may share: the leading one writes. */
   note({ provider, kind, from, to, reason }: ProviderChange): void {
     // Who enabled it, and why, is written by whoever did it.
-    if (kind !== "enabled") this.#tell(provider, { kind, from, to, reason });
+    if (kind !== "enabled" && this.#scheduler?.isLeading !== false)
+      this.#tell(provider, { kind, from, to, reason });
+  }
+
+  /** Other servers may have changed the records: follows them soon. */
+  look(): void {
+    if (this.#isLooking || this.#scheduler === undefined) return;
+    this.#isLooking = true;
+    this.#inTurn(() => {
+      this.#isLooking = false;
+      return this.#follow();
+    }).catch((err: unknown) => {
+      this.#records.log.warn({ err }, "cannot follow what other servers made of the providers");
+    });
   }
 
   async list(): Promise<readonly ProviderEntry[]> {
@@ -85,7 +99,7 @@ export class Registry implements ProviderRegistry, AsyncDisposable {
   async get(nameOrId: string): Promise<ProviderEntry> {
     const { name } = this.#find(nameOrId).record;
     const found = (await this.list()).find((entry) => entry.record.name === name);
-    if (found === undefined) throw unknown(nameOrId);
+    if (found === undefined) throw unknownProvider(nameOrId);
     return found;
   }
 
@@ -230,6 +244,36 @@ export class Registry implements ProviderRegistry, AsyncDisposable {
     throw new HodeiError("failed_precondition", text);
   }
 
+  async #follow(): Promise<void> {
+    const records = new Map((await this.#records.listAll()).map((record) => [record.name, record]));
+    for (const { record: known, provider } of this.#entries.values()) {
+      const record = records.get(known.name);
+      if (record?.id === known.id) await this.#followOne(known.name, record);
+      else {
+        await this.#attached().removeProvider(known.name);
+        this.#entries.delete(known.name);
+        await provider[Symbol.asyncDispose]();
+      }
+    }
+    for (const record of records.values()) {
+      if (this.#entries.has(record.name)) continue;
+      const provider = await LateProvider.openLate(record, this.#records.opener(record));
+      this.#entries.set(record.name, { record, provider, pinned: undefined, isLeftOver: false });
+      await this.#join(record.name);
+    }
+  }
+
+  async #followOne(name: string, record: ProviderRecord): Promise<void> {
+    const entry = this.#find(name);
+    if (entry.record.version === record.version) return;
+    if (connectsTo(entry.record) !== connectsTo(record)) {
+      const open = this.#records.opener(record);
+      await entry.provider.replace(await open(), open);
+    }
+    this.#entries.set(name, { ...entry, record });
+    this.#attached().changeProvider(name, this.#settingsOf(this.#find(name)));
+  }
+
   async #save(entry: RegistryEntry, set: Partial<NewProvider>): Promise<void> {
     const { name, version } = entry.record;
     const { store, now } = this.#records;
@@ -242,27 +286,14 @@ export class Registry implements ProviderRegistry, AsyncDisposable {
     await this.#attached().addProvider(entry.provider, this.#settingsOf(entry));
   }
 
-  #settingsOf({ record, isLeftOver }: RegistryEntry): ProviderSettings {
-    const { id, isEnabled, priority, labels, region, architectures, maxHours } = record;
-    const { pricePerHour, startDeadlineMs } = record;
-    return {
-      id,
-      isEnabled: isEnabled && !isLeftOver,
-      priority,
-      maxWorkers: record.maxWorkers ?? this.#records.standardWorkers(record.type),
-      labels,
-      region,
-      architectures,
-      maxHours,
-      pricePerHour,
-      startDeadlineMs,
-    };
+  #settingsOf(entry: RegistryEntry): ProviderSettings {
+    return settingsOf(entry, this.#records.standardWorkers(entry.record.type));
   }
 
   #find(nameOrId: string): RegistryEntry {
     const byId = [...this.#entries.values()].find(({ record }) => record.id === nameOrId);
     const found = this.#entries.get(nameOrId) ?? byId;
-    if (found === undefined) throw unknown(nameOrId);
+    if (found === undefined) throw unknownProvider(nameOrId);
     return found;
   }
 
@@ -289,24 +320,5 @@ export class Registry implements ProviderRegistry, AsyncDisposable {
       .catch((error: unknown) => {
         log.warn({ provider, err: error }, "an event of a provider was not stored");
       });
-  }
-}
-
-function wordOf(isEnabled: boolean): string {
-  return isEnabled ? "enabled" : "disabled";
-}
-
-function unknown(name: string): HodeiError {
-  return new HodeiError("not_found", `there is no provider ${name.slice(0, 64)}`);
-}
-
-/** Whoever gave what cannot be opened is told why. */
-async function refusing<Opened>(opening: Promise<Opened>): Promise<Opened> {
-  try {
-    return await opening;
-  } catch (cause) {
-    if (cause instanceof HodeiError) throw cause;
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new HodeiError("invalid_argument", `it cannot be opened: ${message}`, { cause });
   }
 }

@@ -9,6 +9,7 @@ import type { Authority } from "#rpc/ca.ts";
 import type { BindAddress, TlsFiles } from "#rpc/listen.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
+import { sharedAuthorities } from "./server-replica.ts";
 
 /** How a server speaks TLS; without files it speaks plain text. */
 export interface ServerTls {
@@ -41,7 +42,11 @@ export function refusePlainText(config: Config, address: BindAddress): void {
 export async function openTls(
   config: Config,
   address: BindAddress,
-  ground: { readonly directory: string; readonly log: Logger },
+  ground: {
+    readonly directory: string;
+    readonly log: Logger;
+    readonly store: Pick<Store, "replicas">;
+  },
 ): Promise<ServerTls> {
   const clientCaFile = config.tlsClientCaFile === "" ? undefined : config.tlsClientCaFile;
   if (clientCaFile !== undefined) await readCertificate("HODEI_TLS_CLIENT_CA_FILE", clientCaFile);
@@ -59,6 +64,7 @@ export async function openTls(
   const authority = await openAuthority({
     directory: join(ground.directory, "tls"),
     names: await namesOf(config, address),
+    shared: await sharedAuthorities(config, ground.store, ground.directory),
     log: ground.log,
   });
   const { certFile, keyFile, caFile } = authority;

@@ -19,6 +19,7 @@ import { countLogs, countStore } from "./server-counts.ts";
 import { showState } from "./server-gauges.ts";
 import { type Ground, openApi, type ServerState } from "./server-api.ts";
 import { openLogs } from "./server-logs.ts";
+import { replicaOf } from "./server-replica.ts";
 import { openRegistry } from "./server-records.ts";
 import type { Registry } from "./server-registry.ts";
 import { openStore } from "./server-store.ts";
@@ -61,7 +62,7 @@ export async function startServer(
   const directory = await makeDirectory(config);
   const opening = { directory, metrics, log, onBroken };
   const { store, logs, backup } = await openStores(config, parts, opening);
-  const tls = await openTls(config, address, { directory, log });
+  const tls = await openTls(config, address, { directory, log, store });
   parts.use(tls.keep(store));
   const registry = parts.use(await openRegistry({ config, store, env, directory, log, metrics }));
   const strategies = await openStrategies(config);
@@ -70,6 +71,7 @@ export async function startServer(
     ...given,
     tls,
     dial: () => dialAddress(config, state, address),
+    reach: () => state.address ?? hostPort(address.host, address.port),
   });
   const scheduler = parts.use(await startScheduler(options));
   registry.attach(scheduler);
@@ -89,6 +91,7 @@ export async function startServer(
   const { api, standard } = await openApi(ground);
   parts.use(api);
   state.agentAddress = api.agentAddress;
+  state.address = api.address;
   parts.defer(async () => {
     state.phase = "stopping";
     standard.setServing(false);
@@ -131,15 +134,18 @@ function schedulerOptions(
     readonly log: Logger;
     readonly tls: ServerTls;
     readonly dial: () => string;
+    readonly reach: () => string;
   },
 ): SchedulerOptions {
-  const { store, logs, registry, strategies, metrics, log, tls, dial } = given;
+  const { store, logs, registry, strategies, metrics, log, tls, dial, reach } = given;
   return {
     store,
     logStore: logs,
     providers: registry.providers,
     settings: registry.settings,
     onProviderEvent: (change) => registry.note(change),
+    onProviderChange: () => registry.look(),
+    replica: replicaOf(config, reach),
     strategies,
     readSpec: decodeSpec,
     serverAddress: dial,

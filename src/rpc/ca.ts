@@ -45,9 +45,18 @@ export interface AuthorityOptions {
   /** DNS names and addresses by which the server is dialled. */
   readonly names: readonly string[];
   readonly log: Logger;
+  /** Where servers that are dialled by one name have their authorities together; each keeps a copy in its directory. */
+  readonly shared?: SharedAuthorities | undefined;
   readonly times?: AuthorityTimes;
   /** Wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
+}
+
+/** Authorities by number, from 1 on. */
+export interface SharedAuthorities {
+  find(number: number): Promise<Identity | undefined>;
+  /** Keeps it unless there is one already; answers which one there is now. */
+  keep(number: number, identity: Identity): Promise<Identity>;
 }
 
 /** An authority of the server's own, and the certificate that it has signed. */
@@ -70,6 +79,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     // Some volumes know one owner and one mode for everything.
     log.warn({ directory, err: error }, "others may be able to look into the folder of the keys");
   });
+  if (options.shared !== undefined) await takeOver(directory, options.shared);
   const opened = new FileAuthority(options, await readKey(directory));
   for (const file of await readdir(directory)) {
     const number = Number(/^authority-(\d{1,9})\.crt$/.exec(file)?.[1]);
@@ -77,6 +87,15 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   }
   await opened.begin();
   return opened;
+}
+
+/** What the others have stands in this directory as well, in the place of what was there by its number. */
+async function takeOver(directory: string, shared: SharedAuthorities): Promise<void> {
+  for (let number = 1; ; number++) {
+    const identity = await shared.find(number);
+    if (identity === undefined) return;
+    await writeSigner(directory, number, identity);
+  }
 }
 
 /** `hodei.jobs.svc.cluster.local` is dialled as `hodei.jobs.svc`, `hodei.jobs` and `hodei` too, from where those resolve. */
@@ -122,6 +141,8 @@ class FileAuthority implements Authority {
   }
 
   async begin(): Promise<void> {
+    // What this server had before it shared a store.
+    for (const signer of this.#signers) await this.#options.shared?.keep(signer.number, signer);
     this.#signers = this.#signers.filter(({ parsed }) => endOf(parsed) > this.#now());
     const [oldest = await this.#addSigner()] = this.#signers;
     const current = await this.#readCertificate();
@@ -178,13 +199,12 @@ class FileAuthority implements Authority {
     const { directory } = this.#options;
     const number = (this.#signers.at(-1)?.number ?? 0) + 1;
     const name = `Hodei Jobs authority ${number} ${randomBytes(4).toString("hex")}`;
-    const identity = await issueAuthority(name, {
+    const issued = await issueAuthority(name, {
       notBefore: this.#now() - this.#times.skewMs,
       notAfter: this.#now() + this.#times.authorityMs,
     });
-    // The key first: a certificate without one would be found, and be of no use.
-    await write(join(directory, `authority-${number}.key`), identity.key);
-    await write(join(directory, `authority-${number}.crt`), identity.certificate);
+    const identity = (await this.#options.shared?.keep(number, issued)) ?? issued;
+    await writeSigner(directory, number, identity);
     const signer = { ...identity, number, parsed: new X509Certificate(identity.certificate) };
     this.add(signer);
     return signer;
@@ -240,6 +260,16 @@ async function readSigner(directory: string, number: number): Promise<Signer> {
       hint: "remove them to get a new authority; whoever trusts the old one has to be told",
     });
   }
+}
+
+async function writeSigner(
+  directory: string,
+  number: number,
+  { key, certificate }: Identity,
+): Promise<void> {
+  // The key first: a certificate without one would be found, and be of no use.
+  await write(join(directory, `authority-${number}.key`), key);
+  await write(join(directory, `authority-${number}.crt`), certificate);
 }
 
 async function readKey(directory: string): Promise<string> {

@@ -51,7 +51,8 @@ export function reconcile(
     side.attempts.set(attemptId, known);
     known.isUnsent = false;
     if (!held.has(attemptId)) link.assign(assignment);
-    if (job.state === "cancelling") {
+    known.isCancelTold = job.state === "cancelling";
+    if (known.isCancelTold) {
       link.cancel(attemptId, known.readSpec(ground.readSpec).cancelGraceMs, "cancelled");
     }
   }

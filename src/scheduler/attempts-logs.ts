@@ -1,4 +1,5 @@
 import { HodeiError } from "#error.ts";
+import { every } from "#every.ts";
 import type { AttemptId } from "#job/id.ts";
 import type { Ground, Held, Side } from "./attempts-side.ts";
 import { BatchBuilder } from "#log/lines.ts";
@@ -34,6 +35,7 @@ export async function endLog(
 ): Promise<boolean> {
   const { logStore, limits, readSpec, now } = ground;
   held.logBatch ??= (await logStore.findLog(held.attemptId))?.batch ?? 0;
+  await using _ = lookElsewhere(ground, held);
   const isWhole = await hasBatch(held, lastLogBatch, { side, waitMs: limits.logWaitMs });
   if (isWhole === undefined) return false;
   if (!isWhole) ground.count("log_lost");
@@ -76,6 +78,19 @@ async function appendTail(
     await logStore.append(attemptId, { number, bytes });
   }
 }
+
+/** Where the store is shared, the log may come in by another replica: what it has is asked for until disposed. */
+function lookElsewhere({ store, logStore, log }: Ground, held: Held): AsyncDisposable | undefined {
+  if (store.replicas === undefined) return undefined;
+  const onError = (err: unknown): void => log.debug({ ...held.facts, err }, "cannot look at a log");
+  return every({ intervalMs: lookMs, onError }, async () => {
+    const found = await logStore.findLog(held.attemptId);
+    held.logBatch = Math.max(held.logBatch ?? 0, found?.batch ?? 0);
+    held.onLog?.();
+  });
+}
+
+const lookMs = 500;
 
 /** Whether the batch became durable in time; undefined when the connection went away before that. */
 async function hasBatch(

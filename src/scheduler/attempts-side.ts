@@ -81,6 +81,8 @@ export class Side {
   isDrained = false;
   /** Grows with each connection; what an older one does is passed over. */
   epoch = 0;
+  /** The store's number of the newest connection here; a higher one there is another replica's. */
+  connection = 0;
   slots = 0;
   /** Whose jobs it runs; undefined while it is free. */
   tenant: string | undefined;
@@ -129,6 +131,8 @@ export class Held {
   peak: Usage | undefined;
   /** When the store is asked whether it is still current. */
   checkAt: number;
+  /** Whether the agent was told to cancel it. */
+  isCancelTold = false;
   #spec: JobSpec | undefined;
 
   constructor(assignment: Omit<Assignment, "tenant">, checkAt: number) {
@@ -151,6 +155,12 @@ export class Held {
   readSpec(read: (bytes: Uint8Array) => JobSpec): JobSpec {
     return (this.#spec ??= read(this.specBytes));
   }
+}
+
+/** Tells the agent now, or once its hello is compared: what came before that, it would not understand. */
+export function signal(side: Side, say: (link: WorkerLink) => void): void {
+  if (side.link !== undefined) say(side.link);
+  else if (side.opening !== undefined) side.signals.push(say);
 }
 
 /** The job's current attempt, if it is this worker's and not over. */

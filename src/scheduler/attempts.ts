@@ -4,14 +4,15 @@ import type { Failure } from "#job/failure.ts";
 import type { AttemptId, WorkerId } from "#job/id.ts";
 import type { Job } from "#job/job.ts";
 import type { LogStore } from "#logstore/logstore.ts";
-import type { Store } from "#store/store.ts";
+import type { Store, StoreChange } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
 import { type Worker, takesAttempts } from "#worker/worker.ts";
 import { forgotten, readCurrent, loseJobs, reconcile } from "./attempts-connect.ts";
 import { LiveConnection } from "./attempts-connection.ts";
 import { Finishes } from "./attempts-finish.ts";
+import { Hearing } from "./attempts-hearing.ts";
 import { appendHeld } from "./attempts-logs.ts";
-import { checkHeld, drainSide, noteWorker } from "./attempts-rounds.ts";
+import { checkHeld, drainSide } from "./attempts-rounds.ts";
 import {
   type AttemptCount,
   type AttemptLimits,
@@ -20,10 +21,10 @@ import {
   findHeld,
   type Ground,
   Side,
+  signal,
 } from "./attempts-side.ts";
 import { Starts } from "./attempts-starts.ts";
 import { Dispatch } from "./dispatch.ts";
-import { Leases } from "./leases.ts";
 import type {
   AttemptBatch,
   Attempts,
@@ -62,7 +63,7 @@ class RunningAttempts implements Attempts {
   readonly #dispatch: Dispatch;
   readonly #starts: Starts;
   readonly #finishes: Finishes;
-  readonly #leases: Leases;
+  readonly #hearing: Hearing;
   readonly #sides = new Map<WorkerId, Side>();
   readonly #onLeave: (id: WorkerId) => void;
   readonly #loop: Loop;
@@ -79,7 +80,18 @@ class RunningAttempts implements Attempts {
     this.#starts = new Starts(this.#ground);
     this.#finishes = new Finishes(this.#ground, this.#dispatch, this.#starts);
     const roundMs = Math.min(3_000, Math.max(10, limits.suspectMs / 10));
-    this.#leases = new Leases({ suspectMs: limits.suspectMs, roundMs, monotonic });
+    this.#hearing = new Hearing(this.#ground, {
+      roundMs,
+      monotonic,
+      hooks: {
+        sides: this.#sides,
+        forget: (id) => this.forgetWorker(id),
+        moved: (side) => this.#replace(side),
+        drain: (id, reason) => this.signalDrain(id, reason),
+        cancel: (job) => this.signalCancel(job, "cancelled"),
+        fence: (workerId, attemptId) => this.fenceAttempt(workerId, attemptId),
+      },
+    });
     this.#onLeave = options.onLeave ?? (() => undefined);
     const onError = (error: unknown): void => log.warn({ err: error }, "lease round failed");
     this.#loop = every({ intervalMs: roundMs, onError }, async () => this.#round());
@@ -97,12 +109,12 @@ class RunningAttempts implements Attempts {
     this.#detach(side, epoch);
     side.opening = link;
     side.isDrained = false;
-    this.#hear(worker.id);
+    this.#hearing.hear(worker.id);
     const writes = { starts: this.#starts, finishes: this.#finishes };
     const connection = new LiveConnection(this.#ground, writes, {
       side,
       epoch,
-      hear: () => this.#hear(worker.id),
+      hear: () => this.#hearing.hear(worker.id),
       drain: (notice) => drainSide(this.#ground, side, notice),
       leave: (reason) => this.#leave(side, reason),
       close: () => this.#close(side, epoch),
@@ -110,8 +122,9 @@ class RunningAttempts implements Attempts {
     // What was claimed for the older connection, or is being lost, must be in the store before it is compared with what the agent holds.
     await side.writes;
     const slots = Math.max(1, Math.min(hello.slots, worker.slots, this.#ground.limits.maxSlots));
-    const said = this.#ground.store.recordHello(worker.id, { slots, hostname: hello.hostname });
-    const [known] = await Promise.all([this.#ground.store.findWorker(worker.id), said]);
+    const { store } = this.#ground;
+    const said = store.recordHello(worker.id, { slots, hostname: hello.hostname });
+    const [number, known] = await Promise.all([said, store.findWorker(worker.id)]);
     const jobs = known === undefined ? [] : await readCurrent(this.#ground, known);
     if (side.epoch !== epoch) return connection;
     if (known === undefined || known.state === "ended") {
@@ -119,7 +132,13 @@ class RunningAttempts implements Attempts {
       link.close("over");
       return connection;
     }
+    if (known.connection > number) {
+      // Another replica has a newer one already.
+      link.close("replaced");
+      return connection;
+    }
     const { lost } = reconcile(this.#ground, side, { hello, jobs, link });
+    side.connection = number;
     side.slots = slots;
     side.tenant = known.tenant;
     side.jobsLeft = known.maxJobs - known.attempts;
@@ -140,7 +159,7 @@ class RunningAttempts implements Attempts {
   }
 
   isConnected(id: WorkerId): boolean {
-    return this.#sides.get(id)?.link !== undefined;
+    return this.#sides.get(id)?.link !== undefined || this.#hearing.isElsewhere(id);
   }
 
   wake(classKeys: ReadonlySet<string>): void {
@@ -152,6 +171,8 @@ class RunningAttempts implements Attempts {
     const side = attempt && this.#sides.get(attempt.workerId);
     if (attempt === undefined || side === undefined) return;
     const { cancelGraceMs } = this.#ground.readSpec(job.spec);
+    const held = side.attempts.get(attempt.id);
+    if (held !== undefined) held.isCancelTold = true;
     signal(side, (link) => link.cancel(attempt.id, cancelGraceMs, reason));
   }
 
@@ -190,7 +211,7 @@ class RunningAttempts implements Attempts {
   }
 
   forgetWorker(id: WorkerId): void {
-    this.#leases.forget(id);
+    this.#hearing.forget(id);
     const side = this.#sides.get(id);
     if (side === undefined) return;
     (side.link ?? side.opening)?.close("over");
@@ -215,12 +236,22 @@ class RunningAttempts implements Attempts {
   }
 
   listSilent(): readonly { readonly workerId: WorkerId; readonly silentMs: number }[] {
-    return this.#leases.listSilent();
+    return this.#hearing.listSilent();
+  }
+
+  lead(isLeading: boolean): void {
+    this.#hearing.lead(isLeading);
+  }
+
+  follow(change: StoreChange): void {
+    if (change.kind === "class") this.#dispatch.wake(change.id);
+    else this.#hearing.follow(change);
+    if (change.kind === "missed") this.#loop.wake();
   }
 
   stats(): AttemptStats {
     const attempts = [...this.#sides.values()].reduce((sum, side) => sum + side.attempts.size, 0);
-    return { workers: this.#sides.size, attempts, heard: this.#leases.size };
+    return { workers: this.#sides.size, attempts, heard: this.#hearing.size };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -228,6 +259,7 @@ class RunningAttempts implements Attempts {
     await this.#loop[Symbol.asyncDispose]();
     this.#starts.stop();
     this.#finishes.stop();
+    this.#hearing.stop();
     for (const side of this.#sides.values()) {
       side.takesWork = false;
       (side.link ?? side.opening)?.close("unavailable");
@@ -261,14 +293,11 @@ class RunningAttempts implements Attempts {
     for (const held of side.attempts.values()) held.onLog?.();
   }
 
-  #hear(id: WorkerId): void {
-    if (this.#leases.hear(id)) this.#note(id, "the worker is back");
-  }
-
-  #note(id: WorkerId, message: string): void {
-    noteWorker(this.#ground, id, message).catch((error: unknown) => {
-      this.#ground.log.warn({ workerId: id, err: error }, "stage was not stored");
-    });
+  /** Its newest connection is another server's. */
+  #replace(side: Side): void {
+    this.#ground.count("replaced");
+    side.link?.close("replaced");
+    this.#close(side, side.epoch);
   }
 
   #leave(side: Side, reason: string): void {
@@ -281,22 +310,8 @@ class RunningAttempts implements Attempts {
       .catch((error: unknown) => log.warn({ workerId: side.id, err: error }, "leave not stored"));
   }
 
-  /** Starts from the store and the clock each time, so that a round that fails costs nothing. */
   async #round(): Promise<void> {
-    const { store, count, log } = this.#ground;
-    // After a start everybody gets the whole tolerance (DESIGN G10); one that redeemed its token and never connected is silent too.
-    for (const { id, state } of await store.listLiveWorkers()) {
-      if (state === "ready" || state === "draining") this.#leases.expect(id);
-    }
-    for (const workerId of this.#leases.round()) {
-      count("suspect");
-      log.warn({ workerId }, "worker is silent");
-      this.#note(workerId, "the worker is silent");
-    }
-    for (const { workerId } of this.#leases.listSilent()) {
-      const worker = await store.findWorker(workerId);
-      if (worker === undefined || worker.state === "ended") this.forgetWorker(workerId);
-    }
+    await this.#hearing.round();
     for (const side of this.#sides.values()) {
       for (const attemptId of await checkHeld(this.#ground, side)) {
         this.fenceAttempt(side.id, attemptId);
@@ -304,10 +319,4 @@ class RunningAttempts implements Attempts {
     }
     this.#dispatch.wakeAll();
   }
-}
-
-/** Tells the agent now, or once its hello is compared: what came before that, it would not understand. */
-function signal(side: Side, say: (link: WorkerLink) => void): void {
-  if (side.link !== undefined) say(side.link);
-  else if (side.opening !== undefined) side.signals.push(say);
 }

@@ -95,7 +95,8 @@ export class Dispatch {
     const now = this.#ground.now();
     const attemptIds = this.#takeIds(count);
     const { bindsTenant } = limits;
-    const claim = { count, attemptIds, deadline: now + limits.startMs, bindsTenant };
+    const { connection } = side;
+    const claim = { count, attemptIds, deadline: now + limits.startMs, bindsTenant, connection };
     try {
       const assignments = await store.claimNext(side.id, claim, now);
       side.claiming -= count;

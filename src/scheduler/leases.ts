@@ -17,6 +17,8 @@ export class Leases {
   readonly #options: LeaseOptions;
   readonly #heardAt = new Map<WorkerId, number>();
   readonly #suspects = new Set<WorkerId>();
+  /** Heard, and not silent since. */
+  readonly #present = new Set<WorkerId>();
   #clock = 0;
   #roundAt: number;
 
@@ -33,7 +35,13 @@ export class Leases {
   /** The worker is alive; true when it was suspect. */
   hear(id: WorkerId): boolean {
     this.#heardAt.set(id, this.#clock);
+    this.#present.add(id);
     return this.#suspects.size > 0 && this.#suspects.delete(id);
+  }
+
+  /** Whether it was heard within a lease. */
+  isPresent(id: WorkerId): boolean {
+    return this.#present.has(id);
   }
 
   /** Counts the silence of a worker that was not heard by this process from now on. */
@@ -44,6 +52,7 @@ export class Leases {
   forget(id: WorkerId): void {
     this.#heardAt.delete(id);
     this.#suspects.delete(id);
+    this.#present.delete(id);
   }
 
   /** Lets time pass; those that have become suspect in this round. */
@@ -56,6 +65,7 @@ export class Leases {
     for (const [id, heardAt] of this.#heardAt) {
       if (this.#clock - heardAt <= suspectMs || this.#suspects.has(id)) continue;
       this.#suspects.add(id);
+      this.#present.delete(id);
       fresh.push(id);
     }
     return fresh;

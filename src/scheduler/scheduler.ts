@@ -3,7 +3,7 @@ import type { Failure, Stage } from "#job/failure.ts";
 import type { Job, JobEvent, Outcome, Usage } from "#job/job.ts";
 import type { NewBatch } from "#logstore/logstore.ts";
 import type { Provider } from "#provider/provider.ts";
-import type { Assignment } from "#store/store.ts";
+import type { Assignment, Replica, StoreChange } from "#store/store.ts";
 import type { Worker } from "#worker/worker.ts";
 
 /** What the edge asks of the deciding part. Every method resolves once what it says is durable. */
@@ -27,6 +27,11 @@ export interface Scheduler extends AsyncDisposable {
   terminateWorker(id: WorkerId, reason: string): Promise<Worker>;
 
   listProviders(): Promise<readonly ProviderStatus[]>;
+
+  /** Whether this server starts and ends workers for all that share its store. */
+  readonly isLeading: boolean;
+  /** Servers that share the store, this one included; none where it is not shared. */
+  readonly replicas: readonly Replica[];
 
   /** One more provider; resolves once it was asked how it is. It stays the caller's, who disposes it after its removal. Errors: `already_exists`. */
   addProvider(provider: Provider, settings: ProviderSettings): Promise<void>;
@@ -85,6 +90,7 @@ export interface Attempts extends AsyncDisposable {
    */
   connect(worker: Worker, hello: WorkerHello, link: WorkerLink): Promise<Connection>;
 
+  /** Here; where the store is shared, also to another replica that heard it lately. */
   isConnected(id: WorkerId): boolean;
 
   /** Free slots may have something to do: claims for the idle connected workers of these classes. */
@@ -119,6 +125,12 @@ export interface Attempts extends AsyncDisposable {
 
   /** How much is remembered of workers that are connected or have attempts. */
   stats(): AttemptStats;
+
+  /** Whether this server judges silence for all that share its store; the others only say whom they heard. */
+  lead(isLeading: boolean): void;
+
+  /** Another server on the same store has changed something: what is held here follows. */
+  follow(change: StoreChange): void;
 }
 
 export interface AttemptStats {

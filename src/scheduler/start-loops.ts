@@ -13,7 +13,8 @@ import type { Strategies } from "./strategies.ts";
 import { createSweep, type Sweep } from "./sweep.ts";
 import { createClockGuard } from "./sweep-clock.ts";
 
-export type LoopOptions = Pick<SchedulerOptions, "warm" | "serverAddress" | "serverCa"> & {
+export type LoopOptions = Pick<SchedulerOptions, "warm" | "serverAddress"> & {
+  readonly serverCa?: SchedulerOptions["serverCa"] | undefined;
   readonly strategies: Strategies;
   readonly weightOf: (tenant: string) => number;
 };
@@ -72,18 +73,20 @@ export async function createRounds(parts: Parts, options: LoopOptions): Promise<
   });
 }
 
-export interface Loops extends AsyncDisposable {
+/** What one server does for all of its store: starts and ends workers, sweeps, expires. */
+export interface Duties extends AsyncDisposable {
   wakeProvision(): void;
   wakeReap(): void;
   readonly watches: Pick<ProviderWatches, "start" | "stop">;
+  /** Resolves when no decision about new workers is under way. */
+  finishRound(): Promise<void>;
 }
 
 /** Runs the rounds until disposed. */
-export async function startLoops(parts: Parts, rounds: Rounds): Promise<Loops> {
+export async function startDuties(parts: Parts, options: LoopOptions): Promise<Duties> {
   await using stack = new AsyncDisposableStack(); // Undoes a start that fails halfway.
   const { limits, log, providers } = parts;
-  stack.use(rounds);
-  await providers.refresh();
+  const rounds = stack.use(await createRounds(parts, options));
   await rounds.reap.repair();
   const retryMs = limits.reapIntervalMs;
   const watches = stack.use(watchProviders(parts, { ...rounds.events, retryMs }));
@@ -105,7 +108,6 @@ export async function startLoops(parts: Parts, rounds: Rounds): Promise<Loops> {
     // A round that moved all that it looked at has more before it.
     while ((await sweep.round()) >= limits.sweepBatch && !signal.aborted);
   });
-  loop("health", limits.healthIntervalMs, () => providers.refresh());
   loop("expire", limits.expireIntervalMs, () => sweep.expireRecords());
   loop("expire logs", limits.logExpireIntervalMs, () => sweep.expireLogs());
   rounds.onRoom = () => provisioning.wake();
@@ -116,6 +118,7 @@ export async function startLoops(parts: Parts, rounds: Rounds): Promise<Loops> {
     watches,
     wakeProvision: () => provisioning.wake(),
     wakeReap: () => reaping.wake(),
+    finishRound: () => provision.finishRound(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

@@ -4,6 +4,7 @@ import type { Provider } from "#provider/provider.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
 import type { CircuitLimits } from "./circuit.ts";
+import type { ReplicaSelf } from "./lead.ts";
 import type { WarmWish } from "./place.ts";
 import type { ProviderChange, ProviderSettings } from "./scheduler.ts";
 import type { Strategies } from "./strategies.ts";
@@ -24,6 +25,12 @@ export interface SchedulerOptions {
   readonly serverCa?: () => string;
   readonly log: Logger;
   readonly metrics?: SchedulerMetrics;
+  /** Who this server is among those that share the store. Without it, it leads alone. */
+  readonly replica?: ReplicaSelf;
+  /** Told whenever this server begins or ends to lead. */
+  readonly onLead?: (isLeading: boolean) => void;
+  /** Another server may have added, changed or removed a provider. */
+  readonly onProviderChange?: () => void;
   /** Told of every change of a provider; must not wait. */
   readonly onProviderEvent?: (change: ProviderChange) => void;
   readonly limits: SchedulerLimits;

@@ -1,15 +1,17 @@
 import type { JobId, WorkerId } from "#job/id.ts";
 import type { Job } from "#job/job.ts";
 import { HodeiError } from "#error.ts";
+import { every } from "#every.ts";
 import type { Worker } from "#worker/worker.ts";
 import { startAttempts } from "./attempts.ts";
 import type { AttemptLimits } from "./attempts-side.ts";
+import { followChange, holdDuties } from "./duties.ts";
 import { explain, explainWish } from "./explain.ts";
 import { createJobWatch } from "./job-watch.ts";
 import { createProviders } from "./providers.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { manageProviders } from "./start-providers.ts";
-import { createRounds, type Loops, startLoops } from "./start-loops.ts";
+import type { Duties } from "./start-loops.ts";
 import type { SchedulerOptions } from "./start-options.ts";
 import type { Parts } from "./start-parts.ts";
 import { createStrategies } from "./strategies.ts";
@@ -17,34 +19,75 @@ import { createStrategies } from "./strategies.ts";
 /** Starts everything that decides. Disposing stops deciding; what runs goes on without it. */
 export async function startScheduler(options: SchedulerOptions): Promise<Scheduler> {
   await using stack = new AsyncDisposableStack(); // Undoes a start that fails halfway.
-  const { store, logStore, readSpec, log, limits, reuse } = options;
+  const { store, log, limits, serverAddress, serverCa, warm, replica } = options;
+  const strategies = options.strategies ?? createStrategies();
+  const weightOf = options.weightOf ?? (() => 1);
+  let left = (): void => undefined;
+  const parts = createParts(options, () => left());
+  const { attempts, providers, watch } = parts;
+  stack.use(attempts);
+  await providers.refresh();
+  const deciding = { strategies, weightOf, warm, serverAddress, serverCa, replica };
+  const duties = stack.use(
+    await holdDuties(parts, deciding, (isLeading) => {
+      attempts.lead(isLeading);
+      options.onLead?.(isLeading);
+    }),
+  );
+  left = () => duties.wakeReap();
+  const onError = (err: unknown): void => log.error({ err, loop: "health" }, "round failed");
+  stack.use(every({ intervalMs: limits.healthIntervalMs, onError }, () => providers.refresh()));
+  const following = await store.follow?.((change) => {
+    followChange(parts, duties, change);
+    if (change.kind === "provider" || change.kind === "missed") options.onProviderChange?.();
+  });
+  if (following !== undefined) stack.use(following);
+  const owned = stack.move();
+  return {
+    attempts,
+    watch,
+    get isLeading() {
+      return duties.isLeading;
+    },
+    get replicas() {
+      return duties.replicas;
+    },
+    jobsArrived(classKeys) {
+      attempts.wake(classKeys);
+      duties.wakeProvision();
+    },
+    cancelJob: (id, cancel) => cancelJob(parts, duties, { id, ...cancel }),
+    explainJob: (job) => explain(parts, { strategies, weightOf }, job),
+    explainWish: (wish) => explainWish(parts, { strategies, weightOf }, wish),
+    ...endWorkers(parts, duties),
+    ...manageProviders(parts, duties),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** `onLeave`: a worker has left. */
+function createParts(options: SchedulerOptions, onLeave: () => void): Parts {
+  const { store, logStore, readSpec, log, limits, reuse, metrics, settings } = options;
   const now = options.now ?? Date.now;
   const monotonic = options.monotonic ?? (() => performance.now());
   const random = options.random ?? Math.random;
-  const strategies = options.strategies ?? createStrategies();
-  const weightOf = options.weightOf ?? (() => 1);
-
   const watch = createJobWatch({ store });
-  let left = (): void => undefined;
-  const attempts = stack.use(
-    startAttempts({
-      store,
-      logStore,
-      watch,
-      readSpec,
-      log,
-      now,
-      monotonic,
-      random,
-      limits: attemptLimitsOf(options),
-      count: (what) => options.metrics?.attemptCounted(what),
-      onLeave: () => left(),
-    }),
-  );
-  const { metrics, settings, onProviderEvent: onChange } = options;
-  const keeping = { limits, now, random, log, metrics, onChange };
+  const attempts = startAttempts({
+    store,
+    logStore,
+    watch,
+    readSpec,
+    log,
+    now,
+    monotonic,
+    random,
+    limits: attemptLimitsOf(options),
+    count: (what) => metrics?.attemptCounted(what),
+    onLeave,
+  });
+  const keeping = { limits, now, random, log, metrics, onChange: options.onProviderEvent };
   const providers = createProviders({ ...keeping, providers: options.providers, settings });
-  const parts: Parts = {
+  return {
     store,
     logStore,
     providers,
@@ -59,30 +102,6 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     monotonic,
     random,
   };
-  const rounds = await createRounds(parts, {
-    strategies,
-    weightOf,
-    warm: options.warm,
-    serverAddress: options.serverAddress,
-    ...(options.serverCa === undefined ? {} : { serverCa: options.serverCa }),
-  });
-  const loops = stack.use(await startLoops(parts, rounds));
-  left = () => loops.wakeReap();
-  const owned = stack.move();
-  return {
-    attempts,
-    watch,
-    jobsArrived(classKeys) {
-      attempts.wake(classKeys);
-      loops.wakeProvision();
-    },
-    cancelJob: (id, cancel) => cancelJob(parts, loops, { id, ...cancel }),
-    explainJob: (job) => explain(parts, { strategies, weightOf }, job),
-    explainWish: (wish) => explainWish(parts, { strategies, weightOf }, wish),
-    ...endWorkers(parts, loops),
-    ...manageProviders(parts, rounds, loops),
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
 }
 
 /** A worker for one job alone may as well be its tenant's, so that it counts for its tenant's share. */
@@ -94,7 +113,7 @@ function attemptLimitsOf(options: SchedulerOptions): Partial<AttemptLimits> {
 
 export async function cancelJob(
   parts: Parts,
-  loops: Pick<Loops, "wakeProvision">,
+  loops: Pick<Duties, "wakeProvision">,
   cancel: { readonly id: JobId; readonly reason: string; readonly actor: string },
 ): Promise<Job> {
   const { store, limits, now } = parts;
@@ -116,7 +135,7 @@ export async function cancelJob(
 
 function endWorkers(
   parts: Parts,
-  loops: Pick<Loops, "wakeReap">,
+  loops: Pick<Duties, "wakeReap">,
 ): Pick<Scheduler, "drainWorker" | "terminateWorker"> {
   return {
     drainWorker: (id, reason) => drainWorker(parts, loops, { id, reason }),
@@ -131,7 +150,7 @@ function endWorkers(
 /** A worker that is not ready has nothing to finish, so draining it is stopping it. */
 export async function drainWorker(
   parts: Parts,
-  loops: Pick<Loops, "wakeReap">,
+  loops: Pick<Duties, "wakeReap">,
   drain: { readonly id: WorkerId; readonly reason: string },
 ): Promise<Worker> {
   const { store, now } = parts;

@@ -50,4 +50,9 @@ export interface ReplicaStore {
     after: number,
     limit: number,
   ): Promise<{ readonly ids: readonly WorkerId[]; readonly last: number }>;
+
+  /** Keeps something small under a name unless there is something already; answers what is there now. */
+  keep(name: string, value: Uint8Array): Promise<Uint8Array>;
+
+  findKept(name: string): Promise<Uint8Array | undefined>;
 }

@@ -44,7 +44,7 @@ export interface Store
  * removed. `lead`: another replica leads, or none. The id is a class's key, a provider's name, an id, or empty where none leads.
  */
 export interface StoreChange {
-  readonly kind: "job" | "class" | "worker" | "cancel" | "provider" | "lead";
+  readonly kind: "job" | "class" | "worker" | "cancel" | "provider" | "lead" | "missed";
   readonly id: string;
 }
 

@@ -33,6 +33,8 @@ const idleAttempts: Scheduler["attempts"] = {
   connect: unused,
   isConnected: () => false,
   wake: () => undefined,
+  lead: () => undefined,
+  follow: () => undefined,
   signalCancel: () => undefined,
   signalDrain: () => undefined,
   fenceAttempt: () => undefined,
@@ -75,6 +77,8 @@ export async function startHarness(options: HarnessOptions = {}) {
   const woken: ReadonlySet<string>[] = [];
   const scheduler: Scheduler = {
     attempts: idleAttempts,
+    isLeading: true,
+    replicas: [],
     watch,
     jobsArrived: (keys) => void woken.push(keys),
     async cancelJob(id, { reason, actor }) {

@@ -48,6 +48,17 @@ export function replicaConformance(
       return heard;
     }
 
+    test("what is kept is what came first", async () => {
+      expect(await replicas.findKept("name")).toBeUndefined();
+      const [one, other] = await Promise.all([
+        replicas.keep("name", Uint8Array.of(0, 1)),
+        others.keep("name", Uint8Array.of(2)),
+      ]);
+      expect(one).toEqual(other);
+      expect(await others.findKept("name")).toEqual(one);
+      expect(await others.keep("other", Uint8Array.of(3))).toEqual(Uint8Array.of(3));
+    });
+
     describe("the lead", () => {
       test("is taken by one of many candidates at once", async () => {
         const asked = Array.from({ length: 20 }, (_, number) =>

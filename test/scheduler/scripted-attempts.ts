@@ -35,6 +35,10 @@ export class ScriptedAttempts implements Attempts {
 
   wake(): void {}
 
+  lead(): void {}
+
+  follow(): void {}
+
   signalCancel(job: Job): void {
     this.told.push(`cancel ${job.id}`);
   }

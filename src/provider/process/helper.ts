@@ -46,7 +46,8 @@ class Helper {
     for (const record of this.#records.list()) {
       const { workerId, uid } = record;
       this.#records.boundLog(workerId);
-      const isWatched = this.#children.has(workerId) || this.#starting.has(workerId);
+      const isOwn = this.#children.has(workerId) || this.#starting.has(workerId);
+      const isWatched = isOwn || this.#records.isOthers(record);
       if (isWatched || this.#stopping.has(workerId) || this.#records.pidOf(uid) !== undefined)
         continue;
       this.#bury(record, { exitCode: undefined, signal: undefined });
@@ -165,6 +166,9 @@ class Helper {
   async #isDead(workerId: string, uid: string | undefined): Promise<boolean> {
     if (this.#starting.has(workerId)) return false;
     const record = this.#records.find(workerId);
+    if (record === undefined && uid !== undefined && this.#records.isElsewhere(uid)) {
+      throw new Error("it was started on another machine");
+    }
     if (this.#records.pidOf(uid ?? record?.uid) !== undefined) return false;
     const isOther = uid !== undefined && record?.uid !== undefined && record.uid !== uid;
     return record === undefined || isOther || killWorker(record);

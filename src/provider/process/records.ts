@@ -25,6 +25,8 @@ export interface WorkerRecord {
   readonly uid: string | undefined;
   /** Directories of its control groups. */
   readonly groups: readonly string[];
+  /** As `uid`, of the helper that started it; an earlier version had none. */
+  readonly starter?: string;
 }
 
 /** The workers of one server on disk: a folder each, written before the agent is started and removed once nothing of it is left. */
@@ -48,13 +50,23 @@ export class WorkerRecords {
   create(workerId: string, groups: readonly string[]): WorkerRecord {
     mkdirSync(this.folderOf(workerId), { recursive: true, mode: 0o700 });
     const marker = `HODEI_WORKER_MARKER=${randomBytes(16).toString("hex")}`;
-    const record = { workerId, marker, uid: undefined, groups };
+    const record = { workerId, marker, uid: undefined, groups, starter: this.#self() };
     this.#write(record);
     return record;
   }
 
+  /** Whether another helper that still runs has started it, and so sees how it ends. */
+  isOthers({ starter }: WorkerRecord): boolean {
+    return starter !== undefined && starter !== this.#self() && this.pidOf(starter) !== undefined;
+  }
+
+  /** Whether that was on another machine, or before this one's last start. */
+  isElsewhere(uid: string): boolean {
+    return uid.split(":")[0] !== this.#bootId;
+  }
+
   setPid(record: WorkerRecord, pid: number): string {
-    const uid = `${this.#bootId}:${pid}:${readProcess(pid)?.startTicks ?? 0}`;
+    const uid = this.#uidOf(pid);
     this.#write({ ...record, uid });
     return uid;
   }
@@ -100,6 +112,14 @@ export class WorkerRecords {
     const entry = readProcess(Number(pid));
     const isSame = entry?.startTicks === Number(startTicks) && !entry.isZombie;
     return isSame ? entry.pid : undefined;
+  }
+
+  #uidOf(pid: number): string {
+    return `${this.#bootId}:${pid}:${readProcess(pid)?.startTicks ?? 0}`;
+  }
+
+  #self(): string {
+    return this.#uidOf(process.pid);
   }
 
   #write(record: WorkerRecord): void {

@@ -179,7 +179,8 @@ local function moveJob(given, now)
   local id, name = given[1], given[3]
   local row = loadRow(id)
   if not row or row[VERSION] ~= given[2] or not moves[name].from[row[STATE]] then return false end
-  if row[STATE] == JOB_queued then leaveQueue(id, loadStatic(id)) end
+  -- Whoever has the worker of an attempt that ends here is told.
+  if row[STATE] == JOB_queued then leaveQueue(id, loadStatic(id)) else tell('x', id) end
   local price = releaseJob(row[WORKER], id)
   move(row, name, { now = now, message = given[5], failure = given[4] })
   endAttempt(row, { at = now, failure = given[4], price = price })

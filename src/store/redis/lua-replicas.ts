@@ -76,6 +76,14 @@ do
     return true
   end
 
+  -- { name, value }
+  steps.keep = function(a)
+    call('HSETNX', K .. 'kept', a[1], a[2])
+    return call('HGET', K .. 'kept', a[1])
+  end
+
+  steps.findKept = function(a) return call('HGET', K .. 'kept', a[1]) end
+
   -- A position is a time too, so that it grows also when a failover loses some.
   steps.hear = function(a)
     local live = call('ZMSCORE', K .. 'wl', unpack(a[1]))

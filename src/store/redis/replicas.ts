@@ -2,7 +2,7 @@ import type { WorkerId } from "#job/id.ts";
 import type { Replica, ReplicaStore } from "#store/store.ts";
 import type { Link } from "./link.ts";
 import type { Unpacked } from "./pack.ts";
-import { toList, toNumber, toText } from "./values.ts";
+import { maybeBytes, toBytes, toList, toNumber, toText } from "./values.ts";
 
 /** Workers of one step, so that none takes long. */
 const heardChunk = 500;
@@ -23,6 +23,8 @@ export function replicaSteps(link: Link): Omit<ReplicaStore, "ledBy"> {
     resign: async (id) => {
       await link.step("resign", id);
     },
+    keep: async (name, value) => toBytes(await link.step("keep", name, value)),
+    findKept: async (name) => maybeBytes(await link.step("findKept", name)),
     hear: async (ids) => {
       const chunks = Array.from({ length: Math.ceil(ids.length / heardChunk) }, (_, at) =>
         link.step("hear", ids.slice(at * heardChunk, (at + 1) * heardChunk)),
