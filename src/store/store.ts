@@ -31,7 +31,7 @@ export interface Store
 
   /**
    * Tells of changes, whichever process made them; only of stores that several processes share. Some may be missed, such as those while there is no connection,
-   * so it only wakes early what looks by itself too. Resolves once it listens.
+   * so it only wakes early what looks by itself too; `missed` comes once it listens again. Resolves once it listens.
    */
   follow?(listener: (change: StoreChange) => void): Promise<AsyncDisposable>;
 
@@ -41,7 +41,8 @@ export interface Store
 
 /**
  * `class`: there is something to claim. `cancel`: a job that is on a worker is to be cancelled; it comes as `job` too. `provider`: one was added, changed or
- * removed. `lead`: another replica leads, or none. The id is a class's key, a provider's name, an id, or empty where none leads.
+ * removed. `lead`: another replica leads, or none. `missed`: there was no connection for a while, so any of the others may have been missed. The id is a class's
+ * key, a provider's name, an id, or empty where none leads or changes were missed.
  */
 export interface StoreChange {
   readonly kind: "job" | "class" | "worker" | "cancel" | "provider" | "lead" | "missed";

@@ -13,13 +13,12 @@ export class Proxy implements AsyncDisposable {
   target: string;
   /** Whether answers are swallowed; what is asked goes through. */
   isDeaf = false;
-  /** Whether everything is swallowed, both ways; no connection is closed. */
-  isHalfOpen = false;
   /** Whether new connections are closed at once. */
   isShut = false;
   /** How long each piece is kept back, both ways. */
   delayMs = 0;
   readonly #sockets = new Set<Socket>();
+  #frozen = new WeakSet<Socket>();
   readonly #server: Server;
 
   constructor(target: string) {
@@ -39,9 +38,14 @@ export class Proxy implements AsyncDisposable {
     this.#sockets.clear();
   }
 
+  /** Swallows everything on the connections that there are, both ways, and closes none: they are half open. New ones work. */
+  freeze(): void {
+    this.#frozen = new WeakSet(this.#sockets);
+  }
+
   /** Lets everything through again, on new connections. */
   heal(): void {
-    [this.isDeaf, this.isHalfOpen, this.isShut, this.delayMs] = [false, false, false, 0];
+    [this.isDeaf, this.isShut, this.delayMs] = [false, false, 0];
     this.cut();
   }
 
@@ -68,7 +72,7 @@ export class Proxy implements AsyncDisposable {
   }
 
   #pass(bytes: Buffer, to: Socket): void {
-    if (this.isHalfOpen) return;
+    if (this.#frozen.has(to)) return;
     if (this.delayMs === 0) to.write(bytes);
     else setTimeout(() => to.destroyed || to.write(bytes), this.delayMs);
   }

@@ -15,7 +15,7 @@ const kinds: Readonly<Record<string, StoreChange["kind"]>> = {
   l: "lead",
 };
 
-/** Listens on a connection of its own, which comes back by itself; what happens meanwhile is missed. */
+/** Listens on a connection of its own, which comes back by itself; what happens meanwhile is missed, and that is told. */
 export async function followNews(
   redis: Redis,
   channel: string,
@@ -24,7 +24,7 @@ export async function followNews(
   const own = redis.duplicate({
     enableOfflineQueue: true,
     maxRetriesPerRequest: null,
-    autoResubscribe: true,
+    autoResubscribe: false,
     lazyConnect: true,
   });
   own.on("error", () => undefined); // It tries again.
@@ -38,6 +38,7 @@ export async function followNews(
   try {
     await own.connect();
     await own.subscribe(channel);
+    own.on("ready", () => void listenAgain(own, channel, listener));
   } catch (error) {
     own.disconnect();
     throw error;
@@ -52,4 +53,18 @@ export async function followNews(
       await pulse[Symbol.asyncDispose]();
     },
   };
+}
+
+async function listenAgain(
+  redis: Redis,
+  channel: string,
+  listener: (change: StoreChange) => void,
+): Promise<void> {
+  try {
+    await redis.subscribe(channel);
+  } catch {
+    redis.disconnect(true); // The next connection tries again.
+    return;
+  }
+  listener({ kind: "missed", id: "" });
 }

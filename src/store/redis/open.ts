@@ -26,7 +26,10 @@ export interface RedisStoreOptions {
   readonly durability?: "server" | "replicated";
   /** Whether a server is taken that may lose or evict what it has acknowledged. */
   readonly allowsUnsafe?: boolean;
-  /** Whether an instance that another server follows is refused. */
+  /**
+   * Whether an instance that another process follows is refused with `failed_precondition`: for what must have it alone, such as a copy of it or a server that does not
+   * share. It is a look when the store is opened and no lock: who comes later is not kept out.
+   */
   readonly refusesOthers?: boolean;
   /** PEM file of the authority that signed the server's certificate. */
   readonly caFile?: string;
