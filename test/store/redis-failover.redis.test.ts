@@ -1,27 +1,16 @@
 import { Redis } from "ioredis";
-import { once } from "node:events";
-import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { openRedisStore } from "#store/redis/open.ts";
 import type { ReplicaStore, Store } from "#store/store.ts";
 import { claimOf, dawn, day, newJob, outcome, readyWorker } from "../conformance/store/make.ts";
 import { submit } from "../conformance/store/job-facts.ts";
 import { Proxy } from "../fake/proxy.ts";
-import { RedisServer } from "./redis-server.ts";
+import { freePort, RedisServer } from "./redis-server.ts";
 
 const parts: AsyncDisposable[] = [];
 afterEach(async () => {
   for (const part of parts.splice(0).reverse()) await part[Symbol.asyncDispose]();
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 async function start<Part extends AsyncDisposable & { start(): Promise<Part> }>(part: Part) {
   parts.push(part);

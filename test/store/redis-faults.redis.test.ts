@@ -1,6 +1,4 @@
 import { Redis } from "ioredis";
-import { once } from "node:events";
-import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { openRedisStore } from "#store/redis/open.ts";
 import type { Store } from "#store/store.ts";
@@ -15,7 +13,7 @@ import {
 } from "../conformance/store/make.ts";
 import { submit } from "../conformance/store/job-facts.ts";
 import { Proxy } from "../fake/proxy.ts";
-import { RedisServer } from "./redis-server.ts";
+import { freePort, RedisServer } from "./redis-server.ts";
 
 const parts: AsyncDisposable[] = [];
 afterEach(async () => {
@@ -38,15 +36,6 @@ async function startProxy(server: RedisServer): Promise<Proxy> {
   const proxy = new Proxy(server.path);
   parts.push(proxy);
   return proxy.listen();
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 const unavailable = { code: "unavailable" };

@@ -67,8 +67,9 @@ describe("a network that fails", () => {
     const { proxy, direct, store } = await startWorld();
     const heard = await follow(store);
     proxy.freeze();
-    await submit(direct);
+    const lost = await submit(direct);
     await vi.waitUntil(() => heard.some(isMissed), 30_000);
+    expect(heard).not.toContain(`job ${lost}`);
     const seen = await submit(direct);
     await vi.waitUntil(() => heard.includes(`job ${seen}`));
   });

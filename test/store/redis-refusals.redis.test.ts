@@ -1,12 +1,13 @@
 import { Redis } from "ioredis";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { inspect } from "node:util";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { openRedisStore } from "#store/redis/open.ts";
 import type { Store } from "#store/store.ts";
 import { claimOf, dawn, newJob, outcome, readyWorker } from "../conformance/store/make.ts";
 import { submit } from "../conformance/store/job-facts.ts";
-import { RedisServer } from "./redis-server.ts";
+import { freePort, RedisServer } from "./redis-server.ts";
 
 const parts: AsyncDisposable[] = [];
 afterEach(async () => {
@@ -67,7 +68,6 @@ const cases: readonly Spoiling[] = [
       const place = join(server.folder, "dump.rdb");
       mkdirSync(place);
       await client.config("SET", "save", "3600 1");
-      await expect(client.save()).rejects.toThrow();
       await client.bgsave();
       await vi.waitUntil(async () =>
         (await client.info("persistence")).includes("rdb_last_bgsave_status:err"),
@@ -156,4 +156,49 @@ describe("redis that refuses", () => {
     expect(await store.finishAttempts([end], dawn)).toEqual(["ok"]);
     expect(await store.claimNext(worker, claimOf(9), dawn)).toHaveLength(1);
   });
+});
+
+test.for([
+  ["a wrong password", "hodei:secret", []],
+  ["an unknown user", "nobody:secret", []],
+  ["a user that may not look at the server", "hodei:right", ["-info"]],
+  ["a user that may not run scripts", "hodei:right", ["-eval", "-evalsha"]],
+  ["a user that has no keys", "hodei:right", ["resetkeys"]],
+] as const)("%s is told as what it is, without being repeated", async ([, who, rules]) => {
+  const port = await freePort();
+  const server = await startServer("--port", String(port));
+  const client = openClient(server);
+  const rights = ["on", ">right", "~hodei:*", "&hodei:*", "+@all"];
+  await client.call("ACL", "SETUSER", "hodei", ...rights, ...rules);
+  const open = async () => {
+    const store = await openRedisStore({
+      url: `redis://${who}@127.0.0.1:${port}`,
+      instance: "test",
+    });
+    parts.push(store);
+    await store.listLiveWorkers();
+  };
+  const error = await open().then(
+    () => undefined,
+    (problem: Error) => problem,
+  );
+  const hint = expect.stringContaining("hodei:*") as string;
+  expect(error).toMatchObject({ code: "unavailable", hint });
+  expect(inspect(error)).not.toContain("secret");
+});
+
+test("a user that may what the hint says can do all", async () => {
+  const port = await freePort();
+  const server = await startServer("--port", String(port));
+  const client = openClient(server);
+  await client.call("ACL", "SETUSER", "ops", "on", ">open sesame", "~hodei:*", "&hodei:*", "+@all");
+  const url = `redis://ops:open%20sesame@127.0.0.1:${port}`;
+  const store = await openRedisStore({ url, instance: "test" });
+  parts.push(store);
+  const heard: string[] = [];
+  const following = await store.follow?.(({ id }) => heard.push(id));
+  if (following !== undefined) parts.push(following);
+  const id = await submit(store);
+  await vi.waitUntil(() => heard.length > 0);
+  expect(heard).toContain(id);
 });

@@ -1,9 +1,9 @@
-import { Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import { HodeiError } from "#error.ts";
 import type { JobId } from "#job/id.ts";
 import { wholeDump, type DumpedRow, type StoreDump } from "#store/dump.ts";
 import { auditEntryOf, tokenOf } from "./access.ts";
-import { connectionOptions } from "./address.ts";
+import { connectRedis } from "./connect.ts";
 import { checkServer } from "./check.ts";
 import { explain } from "./fault.ts";
 import { prefixOf } from "./batches.ts";
@@ -27,11 +27,9 @@ const chunkRows = 200;
 
 /** Opens an instance in Redis to be copied. Errors: as of `openRedisStore`; `failed_precondition` while a server uses it. */
 export async function openRedisDump({ url, instance }: RedisDumpOptions): Promise<StoreDump> {
-  const redis = new Redis(connectionOptions({ url, commandTimeoutMs }));
-  redis.on("error", () => undefined); // Each command says it itself.
+  const redis = await connectRedis({ url, commandTimeoutMs });
   const prefix = prefixOf(instance);
   try {
-    await redis.connect();
     await refuseOthers(redis, { instance, prefix });
   } catch (error) {
     redis.disconnect();

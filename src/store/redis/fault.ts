@@ -31,6 +31,15 @@ export function explain(cause: unknown): Fault {
     const error = new HodeiError("aborted", "this server does not lead any more");
     return { error, isStalled: false };
   }
+  if (strangers.has(word)) {
+    const text = "Redis does not let this user in, or not do what it must";
+    const hint =
+      "give the URL a user and password that may all commands on the keys and channels hodei:*";
+    return {
+      error: new HodeiError("unavailable", text, { cause, hint }),
+      isStalled: false,
+    };
+  }
   if (refusals.has(word)) {
     const text = `Redis takes no writes now (${word.toLowerCase()})`;
     return { error: new HodeiError("unavailable", text, { cause }), isStalled: false };
@@ -49,6 +58,8 @@ const refusals = new Set([
   "TRYAGAIN",
   "UNKILLABLE",
 ]);
+
+const strangers = new Set(["NOAUTH", "NOPERM", "WRONGPASS"]);
 
 /** What a step answered that could not be done, as Redis' own error. */
 export function faultOf(answer: Unpacked): Error | undefined {

@@ -1,16 +1,16 @@
-import { Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import { defaultMaxEvents } from "#job/history.ts";
 import { HodeiError } from "#error.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
 import { accessSteps } from "./access.ts";
-import { connectionOptions } from "./address.ts";
 import { checkSchema, checkServer } from "./check.ts";
 import { dispatchSteps } from "./dispatch.ts";
 import { explain } from "./fault.ts";
 import { followNews } from "./follow.ts";
 import { jobSteps } from "./jobs.ts";
 import { Batches } from "./batches.ts";
+import { connectRedis } from "./connect.ts";
 import { Link } from "./link.ts";
 import { replicaSteps } from "./replicas.ts";
 import { providerSteps } from "./providers.ts";
@@ -49,7 +49,7 @@ const expireChunk = 200;
 /**
  * Opens the state of an instance in Redis; any number of processes may. Each step is one script: done wholly or not at all, also when its answer is
  * lost, and harmless to repeat. A step whose outcome is unknown is answered `unavailable` after `commandTimeoutMs` at most; the connection comes back by itself.
- * Errors: `unavailable` when no server answers, `failed_precondition` when it is not safe, `invalid_argument`.
+ * Errors: `unavailable` when no server answers or lets the user in, `failed_precondition` when it is not safe, `invalid_argument`.
  */
 export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
   const { url, instance, caFile, log } = options;
@@ -62,8 +62,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   const commandTimeoutMs = options.commandTimeoutMs ?? standardTimeoutMs;
   const address = { url, commandTimeoutMs, ...(caFile === undefined ? {} : { caFile }) };
   const isReplicated = options.durability === "replicated";
-  const redis = new Redis(connectionOptions(address));
-  watchConnection(redis, log);
+  const redis = await connectRedis(address, log);
   const batches = new Batches(redis, {
     instance,
     isReplicated,
@@ -71,7 +70,6 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
     weights: options.tenantWeights ?? {},
   });
   try {
-    await redis.connect();
     const wish = { isReplicated, allowsUnsafe: options.allowsUnsafe ?? false };
     const { appendFsync, sentence } = await checkServer(redis, wish);
     log?.info({ instance, appendFsync, promise: sentence }, "redis store opened");
@@ -128,21 +126,4 @@ export async function refuseOthers(
   if (Number(followers[1]) === 0) return;
   const hint = "stop the server that uses it first";
   throw new HodeiError("failed_precondition", `instance ${instance} is in use`, { hint });
-}
-
-/** Says when the connection goes and comes, not each try. */
-function watchConnection(redis: Redis, log: Logger | undefined): void {
-  let lost: Error | undefined;
-  let isUp = false;
-  redis.on("error", (error: Error) => {
-    lost = error;
-  });
-  redis.on("ready", () => {
-    if (!isUp && lost !== undefined) log?.info({}, "redis is back");
-    isUp = true;
-  });
-  redis.on("close", () => {
-    if (isUp) log?.warn({ err: lost }, "connection to redis was lost");
-    isUp = false;
-  });
 }
