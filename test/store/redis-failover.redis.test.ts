@@ -23,11 +23,14 @@ function replicasOf(store: Store): ReplicaStore {
 }
 
 interface Pair {
+  /** What the store said that redis has lost, in batches. */
+  readonly lost: number[];
   readonly store: Store;
   /** From now on the replica gets nothing any more; nobody notices. */
   readonly part: () => Promise<void>;
   /** The primary dies, and the replica takes its place. */
   readonly failOver: () => Promise<void>;
+  readonly restart: () => Promise<void>;
 }
 
 async function startPair(): Promise<Pair> {
@@ -39,7 +42,9 @@ async function startPair(): Promise<Pair> {
   const proxy = new Proxy(primary.path);
   parts.push(proxy);
   await proxy.listen();
-  const store = await openRedisStore({ url: proxy.url, instance: "test" });
+  const lost: number[] = [];
+  const onLost = (batches: number) => void lost.push(batches);
+  const store = await openRedisStore({ url: proxy.url, instance: "test", onLost });
   parts.push(store);
   const [first, second] = [new Redis(primary.path), new Redis(replica.path)];
   first.on("error", () => undefined);
@@ -50,6 +55,7 @@ async function startPair(): Promise<Pair> {
     new RegExp(`${name}:(\\d+)`).exec(await client.info("replication"))?.[1];
   return {
     store,
+    lost,
     part: async () => {
       await vi.waitUntil(async () => {
         const [sent, taken] = [
@@ -59,6 +65,11 @@ async function startPair(): Promise<Pair> {
         return sent !== undefined && sent !== "0" && sent === taken;
       }, 30_000);
       await second.replicaof("127.0.0.1", 1);
+    },
+    restart: async () => {
+      await primary.kill();
+      await primary.start();
+      await vi.waitUntil(() => store.listLiveWorkers().then(Boolean, () => false), 20_000);
     },
     failOver: async () => {
       await primary.kill();
@@ -103,6 +114,31 @@ describe("a failover of redis that loses what was acknowledged last", () => {
     );
     expect(await said).toEqual(["fenced", "ok"]);
     expect((await store.findJob(kept))?.attempts).toHaveLength(1);
+  });
+
+  test("is found out by who was acknowledged what is lost, once", async () => {
+    const { store, part, failOver, lost } = await startPair();
+    await submit(store);
+    await part();
+    for (const name of ["a", "b", "c"]) await submit(store, { name });
+    // Changes nothing, so nothing of it can be lost.
+    await store.recordStages([], dawn);
+    await failOver();
+    await vi.waitUntil(() => lost.length > 0);
+    expect(lost).toEqual([3]);
+    expect(await store.readDemand(dawn)).toMatchObject([{ queued: 1 }]);
+  });
+
+  test("is none when the replica had everything, or the same server comes back", async () => {
+    const { store, part, failOver, lost, restart } = await startPair();
+    await submit(store);
+    await restart();
+    await submit(store);
+    await part();
+    await failOver();
+    await submit(store);
+    expect(await store.readDemand(dawn)).toMatchObject([{ queued: 3 }]);
+    expect(lost).toEqual([]);
   });
 
   test("never gives a job the id of one that is lost", async () => {

@@ -9,6 +9,7 @@ import { luaJobs } from "./lua-jobs.ts";
 import { luaQueue } from "./lua-queue.ts";
 import { luaReplicas } from "./lua-replicas.ts";
 import { luaWorkers } from "./lua-workers.ts";
+import { Mark } from "./mark.ts";
 import { pack, unpack, type Packable, type Unpacked } from "./pack.ts";
 import { specKey, type LargeSpec } from "./specs.ts";
 
@@ -59,6 +60,7 @@ export class Batches {
   readonly instance: string;
   readonly prefix: string;
   readonly #head: Buffer;
+  readonly #mark: Mark;
   readonly #isReplicated: boolean;
   #gathered: Pending[] = [];
   #flights = 0;
@@ -71,6 +73,7 @@ export class Batches {
     this.instance = options.instance;
     this.prefix = prefixOf(options.instance);
     this.#isReplicated = options.isReplicated;
+    this.#mark = new Mark(this.prefix);
     this.#head = pack([options.maxEvents, Object.entries(options.weights)]);
   }
 
@@ -83,6 +86,11 @@ export class Batches {
       this.#schedule();
     }
     return promise;
+  }
+
+  /** How many batches that were acknowledged are gone since it was last asked. */
+  countLost(): Promise<number> {
+    return this.#mark.countLost(this.redis);
   }
 
   /** Waits for what was called before. */
@@ -134,7 +142,8 @@ export class Batches {
 
   async #run(batch: readonly Pending[]): Promise<readonly unknown[]> {
     const steps = batch.flatMap(({ name, term, args }) => [name, term, args]);
-    const args = [1, this.prefix, this.#head, ...steps];
+    const number = this.#mark.next();
+    const args = [1, this.prefix, this.#head, this.#mark.id, number, ...steps];
     const specs = batch.flatMap((pending) => pending.specs);
     const isConfirmed = this.#isReplicated && !batch.every(({ name }) => reads.test(name));
     const send = (command: "EVALSHA" | "EVAL", what: string) => {
@@ -151,8 +160,10 @@ export class Batches {
       }
       throw error;
     });
-    if (Array.isArray(answers)) return answers as readonly unknown[];
-    throw new Error("Redis did not answer with a list");
+    if (!Array.isArray(answers)) throw new Error("Redis did not answer with a list");
+    const [hasChanged] = unpack(answers.pop() as Buffer);
+    if (hasChanged === true) this.#mark.acknowledge(number);
+    return answers as readonly unknown[];
   }
 
   /** All of it or nothing, also when Redis has no room for the last spec. */

@@ -1,5 +1,6 @@
 import { stages } from "#job/failure.ts";
 import { jobStates, moves } from "#job/state.ts";
+import { markSeconds } from "./mark.ts";
 
 /**
  * Every step runs inside one Lua script, so that Redis does a whole batch of steps or none of it. This part has what all steps share.
@@ -9,7 +10,7 @@ import { jobStates, moves } from "#job/state.ts";
  * deadlines, jobs on workers, ends of records · q:<tenant>:<class> what may be claimed, b:<tenant>:<class> what backs off (both: higher priority, then
  * older, first) · delayed: until when · turn:<class>, idle:<class> whose turn it is · kinds, queued counts · k, xk idempotency keys · w, wa, wl, xw
  * workers · plan: jobs for which workers are expected · t, ti, xt tokens · a, xa audit · p providers · pe:<name>, xe their events · trash large specs
- * without a job · lead who leads · replicas, alive (until when) the servers · hn, heard the order in which workers were heard
+ * without a job · mark:<process> the last batch of each process that changed something · lead who leads · replicas, alive (until when) the servers · hn, heard the order in which workers were heard
  */
 export const luaBase = String.raw`
 local K = KEYS[1]
@@ -163,7 +164,10 @@ local function endAttempt(row, done)
 end
 `;
 
-/** Does the steps in turn; each is a name, the term that it is bound to if it is not empty, and its packed arguments. */
+/**
+ * Does the steps in turn; each is a name, the term that it is bound to if it is not empty, and its packed arguments. Before them come who asks and the number of the
+ * batch, which is kept if it has changed something; the last answer says whether.
+ */
 export const luaRun = String.raw`
 -- The large specs that came with it are there already.
 local function refuseStep(name, a)
@@ -174,7 +178,7 @@ local function refuseStep(name, a)
 end
 
 local answers = {}
-for at = 2, #ARGV, 3 do
+for at = 4, #ARGV, 3 do
   local name, term, a = ARGV[at], ARGV[at + 1], U(ARGV[at + 2])
   local isDone, answer
   if term ~= '' and isDeposed(term) then isDone, answer = true, refuseStep(name, a)
@@ -183,7 +187,13 @@ for at = 2, #ARGV, 3 do
   answers[#answers + 1] = P(answer)
 end
 flush()
-if #news > 0 then call('PUBLISH', K .. 'news', P(news)) end
+if #news > 0 then
+  call('PUBLISH', K .. 'news', P(news))
+  local mark = K .. 'mark:' .. ARGV[2]
+  -- A batch that was on its way for long may come behind a later one.
+  if tonumber(ARGV[3]) > tonumber(call('GET', mark) or '0') then call('SET', mark, ARGV[3], 'EX', ${markSeconds}) end
+end
+answers[#answers + 1] = P(#news > 0)
 return answers
 `;
 

@@ -40,6 +40,8 @@ export interface RedisStoreOptions {
   /** How many turns a tenant takes for one of another; 1 unless named. */
   readonly tenantWeights?: Readonly<Record<string, number>>;
   readonly log?: Logger;
+  /** Called when Redis came back without the last batches of changes that it had acknowledged to this process, such as after a failover. */
+  readonly onLost?: (batches: number) => void;
 }
 
 const standardTimeoutMs = 1_500;
@@ -81,6 +83,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
     redis.disconnect();
     throw error instanceof HodeiError ? error : explain(error).error;
   }
+  redis.on("ready", () => void tellLost(batches, options));
   const link = new Link(batches);
   const ledBy = (term: number): Store => ({
     ...storeOf(link.ledBy(term)),
@@ -126,4 +129,14 @@ export async function refuseOthers(
   if (Number(followers[1]) === 0) return;
   const hint = "stop the server that uses it first";
   throw new HodeiError("failed_precondition", `instance ${instance} is in use`, { hint });
+}
+
+async function tellLost(
+  batches: Batches,
+  { instance, log, onLost }: Pick<RedisStoreOptions, "instance" | "log" | "onLost">,
+): Promise<void> {
+  const lost = await batches.countLost().catch(() => 0); // Asked again with the next connection.
+  if (lost === 0) return;
+  log?.error({ instance, lost }, "redis has lost changes that it had acknowledged");
+  onLost?.(lost);
 }
