@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { choice, flag, json, text, whole } from "./setting.ts";
+import { addresses, choice, flag, json, text, whole } from "./setting.ts";
 
 // The settings of the Docker provider. The image is HODEI_WORKER_IMAGE, the same as that of pods.
 
@@ -24,9 +24,8 @@ export const dockerShape = {
     "hodei-jobs-workers",
     "Bridge network of workers; made where it is missing, so that they cannot reach each other",
   ),
-  dockerServerAddress: text(
-    "",
-    "What agents in containers dial, `host:port`; empty: the server's address, where it is loopback by the name host.docker.internal",
+  dockerServerAddress: addresses(
+    "What agents in containers dial, as `HODEI_SERVER_ADDRESS`; empty: the server's address, where it is loopback by the name host.docker.internal",
   ),
   dockerPullPolicy: choice(
     { values: ["never", "if_missing", "always"], standard: "if_missing" },

@@ -12,6 +12,10 @@ export const timesShape = {
     { least: 50, most: minute, standard: 5 * second },
     "Time between two renewals of an agent",
   ),
+  agentReconnectMaxMs: whole(
+    { least: 1, most: hour, standard: 2 * second },
+    "Longest pause between two tries of an agent to reach a server that is away; each is a random part of it",
+  ),
   suspectAfterMs: whole(
     { least: 100, most: hour, standard: 30 * second },
     "Silence after which a worker is looked at",

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { HodeiError } from "#error.ts";
 import {
+  addresses,
   choice,
   deepFreeze,
   type DeepReadonly,
@@ -41,7 +42,9 @@ const shape = {
     "Port of a listener for agents alone; 0: agents use the one of the clients",
   ),
   httpAddress: text("127.0.0.1:8080", "Where metrics and health answer over HTTP; empty: nowhere"),
-  serverAddress: text("", "What agents dial, `host:port`; empty: the address that was bound"),
+  serverAddress: addresses(
+    "What agents dial: `host:port`, of several replicas between commas; empty: the address that was bound",
+  ),
   dataDirectory: text("./hodei-data", "Where jobs and logs are kept"),
   logLevel: choice(
     {

@@ -80,6 +80,7 @@ export async function openApi(
     auth,
     limits: {
       renewMs: config.renewIntervalMs,
+      reconnectMaxMs: config.agentReconnectMaxMs,
       logBatchBytes: config.logBatchBytes,
       logBatchDelayMs: config.logBatchDelayMs,
       idleTimeoutMs: config.workerMaxJobs === 1 ? undefined : config.workerIdleTimeoutMs,

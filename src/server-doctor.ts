@@ -64,8 +64,13 @@ async function nearest(path: string): Promise<string> {
 
 /** Where agents dial. Only a name can be looked up from here; whether it leads anywhere from a pod is another question. */
 async function checkAddress(config: Config): Promise<HealthCheck[]> {
-  const name = "server address";
   const given = config.serverAddress === "" ? config.listenAddress : config.serverAddress;
+  const checks = given.split(",").map((one) => checkOneAddress(config, one.trim()));
+  return (await Promise.all(checks)).flat();
+}
+
+async function checkOneAddress(config: Config, given: string): Promise<HealthCheck[]> {
+  const name = "server address";
   const [, bracketed, plain = ""] = /^(?:\[([^\]]+)\]|([^:]+)):\d+$/.exec(given) ?? [];
   const host = bracketed ?? plain;
   const hint = "Set HODEI_SERVER_ADDRESS to host:port as workers can dial it.";

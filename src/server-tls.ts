@@ -5,6 +5,7 @@ import { createSecureContext } from "node:tls";
 import type { Config } from "#config.ts";
 import { HodeiError } from "#error.ts";
 import { every } from "#every.ts";
+import { addressesIn } from "#addresses.ts";
 import type { Authority } from "#rpc/ca.ts";
 import type { BindAddress, TlsFiles } from "#rpc/listen.ts";
 import type { Store } from "#store/store.ts";
@@ -79,8 +80,8 @@ export async function openTls(
 /** What is dialled: this machine, the address that is bound, and what agents and others were told. */
 async function namesOf(config: Config, address: BindAddress): Promise<readonly string[]> {
   const { serviceNames } = await import("#rpc/ca.ts");
-  const dialled = /^(?:\[([^\]]+)\]|([^:]+)):\d+$/.exec(config.serverAddress);
-  const host = dialled?.[1] ?? dialled?.[2];
+  const dialled = config.serverAddress === "" ? [] : addressesIn(config.serverAddress);
+  const hosts = dialled.map((one) => one.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1"));
   const isWildcard = address.host === "0.0.0.0" || address.host === "::";
   return [
     ...new Set([
@@ -88,7 +89,7 @@ async function namesOf(config: Config, address: BindAddress): Promise<readonly s
       "127.0.0.1",
       "::1",
       ...(isWildcard ? [] : [address.host]),
-      ...(host === undefined ? [] : serviceNames(host.toLowerCase())),
+      ...hosts.flatMap((host) => serviceNames(host.toLowerCase())),
       // By this name containers reach the machine that they run on.
       ...(config.dockerEnabled ? ["host.docker.internal"] : []),
       ...config.tlsAutoNames,

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { z } from "zod";
+import { addressesIn } from "#addresses.ts";
 
 // The kinds of settings: each takes the text of a variable or the value of a file, and says in one line what is wrong with it.
 
@@ -10,6 +11,17 @@ export function text(standard: string, description: string) {
     .transform((value) => value.trim())
     .default(standard)
     .describe(description);
+}
+
+/** Addresses in `host:port` between commas, kept as one text; may be empty. */
+export function addresses(description: string) {
+  return text("", description).superRefine((value, context) => {
+    try {
+      if (value !== "") addressesIn(value);
+    } catch (error) {
+      context.addIssue({ code: "custom", message: error instanceof Error ? error.message : "" });
+    }
+  });
 }
 
 export interface Bounds {

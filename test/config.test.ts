@@ -31,6 +31,10 @@ test.for([
   ["HODEI_TLS_KEY_FILE", "/key.pem"],
   ["HODEI_ADMIN_TOKEN", "short"],
   ["HODEI_DATA_DIRECTORY", "a\0b"],
+  ["HODEI_SERVER_ADDRESS", "nowhere"],
+  ["HODEI_SERVER_ADDRESS", "a:1,b"],
+  ["HODEI_DOCKER_SERVER_ADDRESS", "a:1,b"],
+  ["HODEI_AGENT_RECONNECT_MAX_MS", "0"],
 ] as const)("%s=%j is refused by one line that begins with its name", ([name, value]) => {
   const line = name === "HODEI_TLS_KEY_FILE" ? "HODEI_TLS_CERT_FILE" : name;
   expect(() => parseConfig({ [name]: value })).toThrow(new RegExp(`^${line}: [^\\n]+$`));

@@ -54,6 +54,7 @@ function control(call: ServerDuplexStream<ControlRequest, ControlResponse>): voi
     idleTimeout: undefined,
     slots: 1,
     logQuotaBytes: 1_000_000,
+    reconnectMax: undefined,
   };
   call.on("data", ({ events }: ControlRequest) => {
     for (const { event } of events) {

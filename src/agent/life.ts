@@ -1,7 +1,6 @@
 import type { Metadata, ServiceError } from "@grpc/grpc-js";
 import type {
   AgentEvent,
-  AgentServiceClient,
   Assignment,
   ControlRequest,
   ControlResponse,
@@ -22,6 +21,7 @@ import { Link } from "./link.ts";
 import { drainingOf, goodbyeOf, helloOf, renewalOf, resultOf, startedOf } from "./messages.ts";
 import { nextDue, overdueOf, renewPauseMs } from "./patience.ts";
 import { Recent } from "./recent.ts";
+import type { Servers } from "./servers.ts";
 import { Starts } from "./starts.ts";
 import { Turn } from "./turn.ts";
 import { Uplink } from "./uplink.ts";
@@ -29,6 +29,8 @@ import { Uplink } from "./uplink.ts";
 const byeMs = 2_000;
 /** How long a stopped agent waits for its results to be acknowledged. */
 const deliverMs = 10_000;
+/** A replica that takes a connection and says nothing is left for another one, if there is one. */
+const greetMs = 10_000;
 const rememberedAttempts = 1_000;
 
 /** What the agent does from redeeming to its end: renews, runs what it is assigned, delivers, and leaves. */
@@ -38,6 +40,7 @@ export class AgentLife {
   readonly #over = new Recent(rememberedAttempts);
   readonly #link: Link<ControlRequest, ControlResponse>;
   readonly #uplink: Uplink;
+  readonly #servers: Servers;
   readonly #turn = new Turn<AgentEvent>((events) => this.#link.send({ events }));
   readonly #contact = new Contact(performance.now());
   readonly #end = Promise.withResolvers<number>();
@@ -54,8 +57,9 @@ export class AgentLife {
   #renewPauseMs = 0;
   readonly #timers: Partial<Record<"renew" | "contact" | "idle" | "deliver", NodeJS.Timeout>> = {};
 
-  constructor(options: AgentOptions, client: AgentServiceClient, session: () => Metadata) {
+  constructor(options: AgentOptions, servers: Servers, session: () => Metadata) {
     this.#options = options;
+    this.#servers = servers;
     this.#hold = new Hold(options.log, () => this.#leaveWhenDone());
     this.#starts = new Starts({
       attempts: this.#attempts,
@@ -67,13 +71,12 @@ export class AgentLife {
       onLog: () => this.#uplink.pump(),
       onEnded: (attempt) => this.#deliver(attempt),
     });
-    const { reconnectMaxMs } = options;
     const onRefused = (error: ServiceError): void => this.#refuse(error);
-    const ground = { client, session, attempts: this.#attempts };
-    this.#uplink = new Uplink({ ...ground, reconnectMaxMs, onRefused });
+    this.#uplink = new Uplink({ servers, session, attempts: this.#attempts, onRefused });
     this.#link = new Link({
-      open: () => client.control(session()),
-      reconnectMaxMs,
+      open: () => servers.current.client.control(session()),
+      backoff: servers.backoff(),
+      answerMs: servers.count > 1 ? greetMs : undefined,
       onOpen: () => this.#greet(),
       onMessage: ({ commands }) => this.#obey(commands),
       onLost: (error) => this.#lose(error),
@@ -144,6 +147,8 @@ export class AgentLife {
 
   #begin(welcome: Welcome): void {
     this.#link.settle();
+    this.#uplink.follow();
+    this.#servers.bound(msOf(welcome.reconnectMax));
     this.#welcome = welcome;
     this.#isGreeted = true;
     this.#contact.welcome(this.#attempts.size > 0);
@@ -171,8 +176,10 @@ export class AgentLife {
   #lose(error: ServiceError | undefined): void {
     this.#isGreeted = false;
     clearTimeout(this.#timers.renew);
-    const detail = error === undefined ? {} : { code: error.code, detail: error.details };
-    this.#options.log.warn(detail, "lost the server; connecting again");
+    const { address: serverAddress } = this.#servers.current;
+    const facts = { serverAddress, code: error?.code, detail: error?.details };
+    this.#options.log.warn(facts, "lost the server; connecting again");
+    this.#servers.leave();
     if (this.#isStopping && this.#attempts.size === 0) this.#leave("terminated", exitCodes.stopped);
   }
 

@@ -1,10 +1,11 @@
 import { type ClientDuplexStream, type ServiceError, status } from "@grpc/grpc-js";
-import { Backoff } from "./backoff.ts";
+import type { Backoff } from "./backoff.ts";
 
 export interface LinkOptions<Request, Response> {
   readonly open: () => ClientDuplexStream<Request, Response>;
-  /** Longest pause between two tries. */
-  readonly reconnectMaxMs: number;
+  readonly backoff: Backoff;
+  /** Most time until the first message of a stream, after which it counts as lost. Undefined: no bound. */
+  readonly answerMs: number | undefined;
   /** A new stream; whatever the last one carried may be lost. */
   readonly onOpen: () => void;
   readonly onMessage: (message: Response) => void;
@@ -17,7 +18,6 @@ export interface LinkOptions<Request, Response> {
 /** Keeps one stream to the server open, and opens another one whenever it ends. */
 export class Link<Request, Response> {
   readonly #options: LinkOptions<Request, Response>;
-  readonly #backoff: Backoff;
   #stream: ClientDuplexStream<Request, Response> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -26,7 +26,6 @@ export class Link<Request, Response> {
 
   constructor(options: LinkOptions<Request, Response>) {
     this.#options = options;
-    this.#backoff = new Backoff(options.reconnectMaxMs / 4, options.reconnectMaxMs);
   }
 
   /** Opens the stream unless it is, or is about to be. */
@@ -58,9 +57,18 @@ export class Link<Request, Response> {
     return true;
   }
 
+  /** Opens another stream in place of this one at once, if there ever was one. */
+  replace(): void {
+    if (this.#isClosed || !this.#hasOpened) return;
+    clearTimeout(this.#timer);
+    const stream = this.#stream;
+    this.#connect();
+    stream?.cancel();
+  }
+
   /** The pauses between tries begin anew: the server has answered. */
   settle(): void {
-    this.#backoff.reset();
+    this.#options.backoff.reset();
   }
 
   /** Says that nothing more is sent, and opens no other stream; resolves when the server has closed its side, or after `waitMs`. */
@@ -83,12 +91,18 @@ export class Link<Request, Response> {
     this.#stream = stream;
     this.#waiting = 0;
     let failure: ServiceError | undefined;
+    const { answerMs } = this.#options;
+    const silence = answerMs && setTimeout(() => stream.cancel(), answerMs);
+    stream.once("data", () => clearTimeout(silence));
     stream.on("data", (message: Response) => {
       if (stream === this.#stream) this.#options.onMessage(message);
     });
     stream.on("error", (error: ServiceError) => (failure = error));
     // `status` comes once, after an error as well as after an orderly end.
-    stream.once("status", () => setImmediate(() => this.#lose(stream, failure)));
+    stream.once("status", () => {
+      clearTimeout(silence);
+      setImmediate(() => this.#lose(stream, failure));
+    });
     this.#options.onOpen();
   }
 
@@ -102,7 +116,7 @@ export class Link<Request, Response> {
       return;
     }
     this.#options.onLost(error);
-    this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
+    this.#timer = setTimeout(() => this.#connect(), this.#options.backoff.next());
   }
 }
 

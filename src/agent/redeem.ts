@@ -1,7 +1,7 @@
 import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { setTimeout as wait } from "node:timers/promises";
 import type { AgentServiceClient } from "#rpc/gen/hodei/v1/agent_service.ts";
-import { Backoff } from "./backoff.ts";
+import type { Servers } from "./servers.ts";
 import { isRefusal } from "./link.ts";
 import type { AgentLog } from "./log.ts";
 import type { Proof } from "./settings.ts";
@@ -10,10 +10,9 @@ import { agentVersion, protocol } from "./messages.ts";
 const callMs = 10_000;
 
 export interface RedeemOptions {
-  readonly client: AgentServiceClient;
+  readonly servers: Servers;
   readonly workerId: string;
   readonly proof: Proof;
-  readonly serverAddress: string;
   readonly session: string;
   /** After this long without an answer the token is no longer valid anyway. */
   readonly patienceMs: number;
@@ -22,7 +21,7 @@ export interface RedeemOptions {
 }
 
 /**
- * Exchanges the token for the session. A lost reply is repeated with the same session, which succeeds again (DESIGN G13).
+ * Exchanges the token for the session. A lost reply is repeated with the same session, which succeeds again (DESIGN G13), also at another replica.
  * `refused` is definite; `unreachable` means that patience ran out.
  */
 export async function redeem(
@@ -31,16 +30,18 @@ export async function redeem(
   const metadata = new Metadata();
   metadata.set("hodei-worker-id", options.workerId);
   metadata.set("hodei-session", options.session);
-  const { serverAddress } = options;
-  const backoff = new Backoff(200, 5_000);
+  const { servers } = options;
+  const backoff = servers.backoff();
   const giveUpAt = performance.now() + options.patienceMs;
 
   while (!options.stop.aborted) {
     // A projected token is renewed in its file, so that it is read for each try.
     metadata.set(options.proof.header, options.proof.read());
-    const error = await call(options.client, metadata);
+    const server = servers.current;
+    const error = await call(server.client, metadata);
     if (error === undefined) return "redeemed";
-    const code = error.code;
+    const { code } = error;
+    const serverAddress = server.address;
     if (isRefusal(error)) {
       options.log.error(
         { code, detail: error.details },
@@ -53,6 +54,7 @@ export async function redeem(
       options.log.error(facts, `gave up: ${troubleOf(error)}`);
       return "unreachable";
     }
+    servers.leave();
     const retryMs = backoff.next();
     const leftMs = Math.max(0, Math.round(giveUpAt - performance.now()));
     const facts = { serverAddress, code, detail: error.details, retryMs, leftMs };

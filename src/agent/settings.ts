@@ -1,4 +1,5 @@
 import { closeSync, readFileSync, rmSync } from "node:fs";
+import { addressesIn } from "#addresses.ts";
 import type { AgentLog } from "./log.ts";
 
 export type AgentEnv = Record<string, string | undefined>;
@@ -6,7 +7,7 @@ export type AgentEnv = Record<string, string | undefined>;
 /** What the agent is told by its environment. */
 export interface AgentSettings {
   readonly workerId: string;
-  readonly serverAddress: string;
+  readonly serverAddresses: readonly string[];
   readonly caPath: string | undefined;
   /** The same as text, where no file can be given. */
   readonly ca: string | undefined;
@@ -36,9 +37,17 @@ export function readSettings(env: AgentEnv): AgentSettings {
     if (!Number.isSafeInteger(value) || value < 0) throw new Error(`${name} is not a whole number`);
     return value;
   };
+  const addresses = (name: string): readonly string[] => {
+    const text = required(name);
+    try {
+      return addressesIn(text);
+    } catch (cause) {
+      throw new Error(`${name}: ${cause instanceof Error ? cause.message : ""}`, { cause });
+    }
+  };
   return {
     workerId: required("HODEI_WORKER_ID"),
-    serverAddress: required("HODEI_SERVER_ADDRESS"),
+    serverAddresses: addresses("HODEI_SERVER_ADDRESS"),
     caPath: env["HODEI_CA_CERT_PATH"] || undefined,
     ca: env["HODEI_CA_CERT"] || undefined,
     clientCertPath: env["HODEI_CLIENT_CERT_PATH"] || undefined,

@@ -1,20 +1,16 @@
-import type {
-  AgentServiceClient,
-  LogsRequest,
-  LogsResponse,
-} from "#rpc/gen/hodei/v1/agent_service.ts";
+import type { LogsRequest, LogsResponse } from "#rpc/gen/hodei/v1/agent_service.ts";
 import type { Metadata, ServiceError } from "@grpc/grpc-js";
 import type { Attempt } from "./attempt.ts";
 import { Link } from "./link.ts";
+import type { Server, Servers } from "./servers.ts";
 
 /** Messages that may wait for the network. Log bytes are counted by credits; this keeps a stalled link from piling up copies. */
 const waitingMessages = 4;
 
 export interface UplinkOptions {
-  readonly client: AgentServiceClient;
+  readonly servers: Servers;
   readonly session: () => Metadata;
   readonly attempts: ReadonlyMap<string, Attempt>;
-  readonly reconnectMaxMs: number;
   readonly onRefused: (error: ServiceError) => void;
 }
 
@@ -22,14 +18,21 @@ export interface UplinkOptions {
 export class Uplink {
   readonly #attempts: ReadonlyMap<string, Attempt>;
   readonly #link: Link<LogsRequest, LogsResponse>;
+  readonly #servers: Servers;
+  #server: Server | undefined;
   #credit = 0;
   #isPumping = false;
 
   constructor(options: UplinkOptions) {
     this.#attempts = options.attempts;
+    this.#servers = options.servers;
     this.#link = new Link({
-      open: () => options.client.logs(options.session()),
-      reconnectMaxMs: options.reconnectMaxMs,
+      open: () => {
+        this.#server = this.#servers.current;
+        return this.#server.client.logs(options.session());
+      },
+      backoff: options.servers.backoff(),
+      answerMs: undefined,
       onOpen: () => this.#begin(),
       onMessage: (message) => this.#receive(message),
       onLost: () => (this.#credit = 0),
@@ -40,6 +43,11 @@ export class Uplink {
   /** There is something to send, or there will be soon. */
   open(): void {
     this.#link.open();
+  }
+
+  /** The agent was greeted: its logs go to the same server. */
+  follow(): void {
+    if (this.#server !== this.#servers.current) this.#link.replace();
   }
 
   /** Sends what it may; gathers everything of this turn. */

@@ -128,6 +128,7 @@ class Control {
         idleTimeout: idleTimeoutMs === undefined ? undefined : durationOf(idleTimeoutMs),
         slots: worker.slots,
         logQuotaBytes: limits.logQuotaBytes,
+        reconnectMax: durationOf(limits.reconnectMaxMs),
       },
     });
   }

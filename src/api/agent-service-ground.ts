@@ -19,6 +19,8 @@ export type AgentCount =
 export interface AgentLimits {
   /** Time between two renewals. */
   readonly renewMs: number;
+  /** Longest pause between two tries of an agent to reach a server. */
+  readonly reconnectMaxMs: number;
   readonly logBatchBytes: number;
   readonly logBatchDelayMs: number;
   /** Undefined: an idle agent waits for ever. */
@@ -35,6 +37,7 @@ export interface AgentLimits {
 
 export const agentLimits: AgentLimits = {
   renewMs: 5_000,
+  reconnectMaxMs: 2_000,
   logBatchBytes: 64 * 1024,
   logBatchDelayMs: 25,
   idleTimeoutMs: undefined,

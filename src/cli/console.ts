@@ -4,6 +4,7 @@ import pc from "picocolors";
 import type { HodeiClient, HodeiClientOptions } from "#client/client.ts";
 import { HodeiClientError } from "#client/error.ts";
 import { readFileSync } from "node:fs";
+import { addressesIn } from "#addresses.ts";
 import { escapeLine } from "./escape.ts";
 import { UsageError } from "./exit.ts";
 import type { Host, Output } from "./host.ts";
@@ -113,7 +114,7 @@ function channelOf(host: Host, flags: CommonFlags): HodeiClientOptions {
     throw new UsageError("--cert and --key are given together");
   }
   return {
-    address: parseAddress(flags.server ?? env["HODEI_SERVER"] ?? defaultServer),
+    address: addressOf(host, flags),
     token: tokenOf(host, flags),
     tls: flags.tls,
     ca: ca === undefined ? undefined : readFile(ca, "--ca"),
@@ -122,11 +123,14 @@ function channelOf(host: Host, flags: CommonFlags): HodeiClientOptions {
   };
 }
 
-function parseAddress(text: string): string {
-  if (!/^(\[[0-9a-fA-F:.]+\]|[^\s:/]+):\d{1,5}$/.test(text)) {
-    throw new UsageError(`--server: ${JSON.stringify(text)} is not HOST:PORT`);
+function addressOf({ env }: Host, flags: CommonFlags): string {
+  const source = flags.server === undefined ? "HODEI_SERVER" : "--server";
+  const text = flags.server ?? (env["HODEI_SERVER"] || defaultServer);
+  try {
+    return addressesIn(text).join(",");
+  } catch (error) {
+    throw new UsageError(`${source}: ${error instanceof Error ? error.message : text}`);
   }
-  return text;
 }
 
 /** Flags win over the environment. */

@@ -1,18 +1,11 @@
-import {
-  Client,
-  credentials,
-  type ChannelCredentials,
-  type ClientDuplexStream,
-  type ClientOptions,
-  type ClientReadableStream,
-  Metadata,
-} from "@grpc/grpc-js";
-import { abortedError, clientError, HodeiClientError } from "./error.ts";
+import { type ClientDuplexStream, type ClientReadableStream, Metadata } from "@grpc/grpc-js";
+import { abortedError, clientError, HodeiClientError, isTransient } from "./error.ts";
 import { Patience, retryDefaults, type RetryOptions } from "./patience.ts";
+import { type Server, Servers } from "./servers.ts";
 
 /** Where the server is and who asks. */
 export interface ChannelOptions {
-  /** `host:port`. */
+  /** `host:port`; of several replicas between commas: when one cannot be reached, the next one is asked. */
   readonly address: string;
   /** Bearer token; a function is asked for every call. */
   readonly token?: string | (() => string) | undefined;
@@ -53,13 +46,9 @@ export function isConnectFailure({ message }: HodeiClientError): boolean {
 const connectFailure =
   /^(?:No connection established\. Last error: )(?:Error: )?(.*?)(?: \(\d{4}-[^)]*\))?\.? (?:Resolution note: .*)?$/;
 
-const messageBytes = 64 * 1024 * 1024;
-const windowBytes = 4 * 1024 * 1024;
-
-/** The connections to one server: one for calls, one for follows and watches, which may fill it. */
+/** The calls to one server, whichever of its replicas answers. */
 export class Channel {
-  readonly #calls: Client;
-  readonly #streams: Client;
+  readonly #servers: Servers;
   readonly #address: string;
   readonly #token: ChannelOptions["token"];
   readonly #correlationId: string | undefined;
@@ -68,19 +57,18 @@ export class Channel {
   #hasAnswered = false;
 
   constructor(options: ChannelOptions) {
-    const secure = credentialsOf(options);
-    this.#calls = new Client(options.address, secure, clientOptions(options));
-    this.#streams = new Client(options.address, secure, clientOptions(options));
+    this.#servers = new Servers(options);
     this.#address = options.address;
     this.#token = options.token;
     this.#correlationId = options.correlationId;
-    this.#maxRetries = options.retry?.maxRetries ?? retryDefaults.maxRetries;
+    const { maxRetries = retryDefaults.maxRetries } = options.retry ?? {};
+    // To be sent on to another replica is no second try.
+    this.#maxRetries = maxRetries + this.#servers.count - 1;
     this.#outageMs = options.retry?.outageMs ?? retryDefaults.outageMs;
   }
 
   close(): void {
-    this.#calls.close();
-    this.#streams.close();
+    this.#servers.close();
   }
 
   /** A call that may be repeated: it is, while the server cannot be reached. */
@@ -110,7 +98,8 @@ export class Channel {
         return;
       }
       const abort = (): void => call.cancel();
-      const call = this.#calls.makeUnaryRequest(
+      const server = this.#servers.current;
+      const call = server.calls.makeUnaryRequest(
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
@@ -119,7 +108,7 @@ export class Channel {
         (error, response) => {
           signal?.removeEventListener("abort", abort);
           if (signal?.aborted === true) reject(abortedError(signal));
-          else if (error !== null) reject(this.errorOf(error));
+          else if (error !== null) reject(this.#failure(error, server));
           else if (response === undefined) reject(new HodeiClientError("INTERNAL", "no answer"));
           else {
             this.#hasAnswered = true;
@@ -132,8 +121,8 @@ export class Channel {
   }
 
   /**
-   * Reads a server's stream. When it breaks, or ends before `isComplete`, it is opened again with what `next` gives then,
-   * until an outage has lasted too long.
+   * Reads a server's stream. When it breaks, or ends before `isComplete`, it is opened again with what `next` gives then, at the next
+   * replica if there is one, until an outage has lasted too long.
    */
   async *read<Request, Response>(
     method: Method<Request, Response>,
@@ -141,16 +130,18 @@ export class Channel {
   ): AsyncGenerator<Response, void, undefined> {
     const patience = this.patience();
     for (;;) {
+      const server = this.#servers.current;
       let failure: HodeiClientError;
       try {
-        for await (const response of this.#readOnce(method, next(), signal)) {
+        for await (const response of this.#readOnce(server, method, { request: next(), signal })) {
           patience.reset();
           yield response;
         }
         if (isComplete()) return;
-        failure = new HodeiClientError("UNAVAILABLE", "the server ended the stream early");
+        const early = new HodeiClientError("UNAVAILABLE", "the server ended the stream early");
+        failure = this.#failure(early, server);
       } catch (error) {
-        failure = this.errorOf(error);
+        failure = this.#failure(error, server);
       }
       await patience.afterFailure(failure, signal);
     }
@@ -159,7 +150,8 @@ export class Channel {
   /** A stream whose messages were encoded before. */
   openRaw<Response>(method: RawMethod<Response>): ClientDuplexStream<Buffer, Response> {
     const pass = (bytes: Buffer): Buffer => bytes;
-    return this.#calls.makeBidiStreamRequest(
+    const server = this.#servers.current;
+    const call = server.calls.makeBidiStreamRequest(
       method.path,
       pass,
       (bytes: Buffer) => {
@@ -168,6 +160,8 @@ export class Channel {
       },
       this.#metadata(),
     );
+    call.on("error", (error: unknown) => void this.#failure(error, server));
+    return call;
   }
 
   /** For what lives longer than a call: a server that never answered is given up soon, an outage is sat out. */
@@ -184,13 +178,20 @@ export class Channel {
     return new HodeiClientError("UNAVAILABLE", message, { cause: error });
   }
 
+  /** The error; the next call goes elsewhere when this server cannot be reached. */
+  #failure(error: unknown, server: Server): HodeiClientError {
+    const failure = this.errorOf(error);
+    if (isTransient(failure)) this.#servers.leave(server);
+    return failure;
+  }
+
   async *#readOnce<Request, Response>(
+    server: Server,
     method: Method<Request, Response>,
-    request: Request,
-    signal: AbortSignal | undefined,
+    { request, signal }: { request: Request; signal: AbortSignal | undefined },
   ): AsyncGenerator<Response, void, undefined> {
     throwIfAborted(signal);
-    const call: ClientReadableStream<Response> = this.#streams.makeServerStreamRequest(
+    const call: ClientReadableStream<Response> = server.streams.makeServerStreamRequest(
       method.path,
       method.requestSerialize,
       method.responseDeserialize,
@@ -232,36 +233,4 @@ interface ReadOptions<Request> {
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw abortedError(signal);
-}
-
-export function credentialsOf(options: ChannelOptions): ChannelCredentials {
-  const { ca, cert, key } = options;
-  if (options.tls !== true && ca === undefined && cert === undefined) {
-    return credentials.createInsecure();
-  }
-  return credentials.createSsl(bytesOf(ca), bytesOf(key), bytesOf(cert));
-}
-
-function bytesOf(pem: string | Uint8Array | undefined): Buffer | null {
-  if (pem === undefined) return null;
-  return typeof pem === "string" ? Buffer.from(pem) : Buffer.from(pem);
-}
-
-export function clientOptions({ serverName }: ChannelOptions): ClientOptions {
-  return {
-    "grpc.use_local_subchannel_pool": 1,
-    "grpc.max_receive_message_length": messageBytes,
-    "grpc.keepalive_time_ms": 10_000,
-    "grpc.keepalive_timeout_ms": 5_000,
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 2_000,
-    "grpc.enable_retries": 0,
-    "grpc-node.flow_control_window": windowBytes,
-    ...(serverName === undefined
-      ? {}
-      : {
-          "grpc.ssl_target_name_override": serverName,
-          "grpc.default_authority": serverName,
-        }),
-  };
 }

@@ -12,7 +12,7 @@ export interface RetryOptions {
 export const retryDefaults = { maxRetries: 4, outageMs: 60_000 } as const;
 
 const firstPauseMs = 100;
-const longestPauseMs = 5_000;
+const longestPauseMs = 2_000;
 
 /** Counts failures in a row, and says whether and when to try again. */
 export class Patience {

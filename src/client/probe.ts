@@ -1,6 +1,7 @@
 import { Client, Metadata } from "@grpc/grpc-js";
 import { AgentServiceService } from "#rpc/gen/hodei/v1/agent_service.ts";
-import { type ChannelOptions, clientOptions, credentialsOf } from "./channel.ts";
+import type { ChannelOptions } from "./channel.ts";
+import { clientOptions, credentialsOf } from "./servers.ts";
 import { clientError, HodeiClientError } from "./error.ts";
 
 export interface TokenClaim {
@@ -14,7 +15,9 @@ export async function tryRedeem(
   options: ChannelOptions,
   claim: TokenClaim,
 ): Promise<string | undefined> {
-  const client = new Client(options.address, credentialsOf(options), clientOptions(options));
+  // Which replica is asked does not matter.
+  const [address = ""] = options.address.split(",");
+  const client = new Client(address.trim(), credentialsOf(options), clientOptions(options));
   const metadata = new Metadata();
   metadata.set("hodei-worker-id", claim.workerId);
   metadata.set("hodei-otp", claim.otp);

@@ -19,6 +19,7 @@ describe("hodei", () => {
     [["run", "--no-such-flag"], "unknown option '--no-such-flag'"],
     [["jobs", "list", "--state", "gone"], `"gone" is none of queued, starting`],
     [["--server", "nowhere", "jobs", "list"], `--server: "nowhere" is not HOST:PORT`],
+    [["--server", "a:1,b", "jobs", "list"], `--server: "b" is not HOST:PORT`],
     [["tokens", "create", "--subject", "x"], "required option '--tenant <name>'"],
     [["jobs", "get"], "missing required argument 'job'"],
     [["fly"], "unknown command 'fly'"],

@@ -249,6 +249,7 @@ export class ScriptedServer implements AsyncDisposable {
         idleTimeout: idleTimeoutMs === undefined ? undefined : durationOf(idleTimeoutMs),
         slots: 4,
         logQuotaBytes: 0,
+        reconnectMax: undefined,
       };
       reply({ $case: "welcome", value });
     }

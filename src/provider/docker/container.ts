@@ -52,7 +52,8 @@ export function imageOf(config: DockerConfig, spec: WorkerSpec): string {
 /** What agents in containers dial. Loopback is a container's own, so it becomes the host of the engine. */
 export function dialledBy(config: DockerConfig, serverAddress: string): string {
   if (config.serverAddress !== "") return config.serverAddress;
-  return serverAddress.replace(/^(127\.\d+\.\d+\.\d+|localhost|\[::1\]):/, `${engineHost}:`);
+  const loopback = /(?<=^|,\s*)(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]):/g;
+  return serverAddress.replace(loopback, `${engineHost}:`);
 }
 
 /** What the container may use: the job's share and the agent's. Zero: no limit. */

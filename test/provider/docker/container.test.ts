@@ -136,6 +136,11 @@ test.for([
   ["127.0.0.1:50051", "", "host.docker.internal:50051"],
   ["[::1]:50051", "", "host.docker.internal:50051"],
   ["localhost:50051", "", "host.docker.internal:50051"],
+  [
+    "127.0.0.1:50051,a.example.org:1, [::1]:50052",
+    "",
+    "host.docker.internal:50051,a.example.org:1, host.docker.internal:50052",
+  ],
   ["192.0.2.1:50051", "", "192.0.2.1:50051"],
   ["127.0.0.1:50051", "hodei.example.org:443", "hodei.example.org:443"],
 ] as const)("containers dial for %s and a setting of '%s': %s", ([address, setting, dialled]) => {

@@ -160,6 +160,8 @@ export interface Welcome {
   slots: number;
   /** Log bytes that an attempt may keep; what comes after the head is kept as a tail, with a gap between. */
   logQuotaBytes: number;
+  /** Longest pause between two tries to reach a server that is away; each is a random part of it. Absent: as the agent has it. */
+  reconnectMax: Duration | undefined;
 }
 
 /** The agent is alive. */
@@ -932,6 +934,7 @@ function createBaseWelcome(): Welcome {
     idleTimeout: undefined,
     slots: 0,
     logQuotaBytes: 0,
+    reconnectMax: undefined,
   };
 }
 
@@ -960,6 +963,9 @@ export const Welcome: MessageFns<Welcome> = {
     }
     if (message.logQuotaBytes !== 0) {
       writer.uint32(64).int64(message.logQuotaBytes);
+    }
+    if (message.reconnectMax !== undefined) {
+      Duration.encode(message.reconnectMax, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1039,6 +1045,14 @@ export const Welcome: MessageFns<Welcome> = {
             }
 
             message.logQuotaBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.reconnectMax = Duration.decode(reader, reader.uint32());
             continue;
           }
         }
