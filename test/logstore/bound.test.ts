@@ -1,7 +1,7 @@
 import { readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test, vi } from "vitest";
-import { noMark, type Frame } from "#logstore/files/frame.ts";
+import { noMark, type Frame } from "#logstore/frames/frame.ts";
 import type { PendingFrame } from "#logstore/files/journal.ts";
 import { FileLog } from "#logstore/files/log.ts";
 import { openFileLogStore } from "#logstore/files/open.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { noSequences } from "#log/record.ts";
 import { RecentFrames } from "#logstore/files/cache.ts";
-import { noMark, type Frame } from "#logstore/files/frame.ts";
+import { noMark, type Frame } from "#logstore/frames/frame.ts";
 import type { Entry } from "#logstore/files/log.ts";
 import { openSegment } from "#logstore/files/segment.ts";
 import { openFileLogStore } from "#logstore/files/open.ts";

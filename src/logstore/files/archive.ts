@@ -17,8 +17,9 @@ import {
   type PackEntry,
   type PackTail,
 } from "./pack.ts";
-import { Part, type Block } from "./part.ts";
-import { ReadAhead } from "./read-ahead.ts";
+import type { Block } from "#logstore/frames/block.ts";
+import { Part } from "./part.ts";
+import { ReadAhead } from "#logstore/frames/read-ahead.ts";
 import { SlotTable } from "./table.ts";
 
 /** A pack, and where it is. */

@@ -1,4 +1,4 @@
-import type { Frame } from "./frame.ts";
+import type { Frame } from "#logstore/frames/frame.ts";
 import type { Entry } from "./log.ts";
 
 /** The newest batches that somebody follows, so that any number of followers share one buffer. Bounded; what falls out is read from the disk. */

@@ -1,7 +1,7 @@
 import { HodeiError } from "#error.ts";
 import type { AttemptId } from "#job/id.ts";
 import { isNoRoom, syncFolder, type Disk } from "./disk.ts";
-import { headerBytes, writeHeader, type Frame } from "./frame.ts";
+import { headerBytes, writeHeader, type Frame } from "#logstore/frames/frame.ts";
 import { openSegment, type Segment } from "./segment.ts";
 
 /** A frame on its way to the disk. Exactly one of the two is called, in the order of the journal. */

@@ -2,20 +2,13 @@ import { constants } from "node:fs";
 import { open, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { AttemptId } from "#job/id.ts";
+import { blockBytes, makeBlock, type Block, type RawFrame } from "#logstore/frames/block.ts";
 import type { Archive, Pack } from "./archive.ts";
 import { realDisk, syncFolder, type WarningLog } from "./disk.ts";
 import type { Journal } from "./journal.ts";
 import type { Entry, FileLog } from "./log.ts";
 import type { PackWriter } from "./pack.ts";
-import {
-  blockBytes,
-  entryBytes,
-  gatherFrames,
-  makeBlock,
-  Part,
-  type Block,
-  type RawFrame,
-} from "./part.ts";
+import { entryBytes, gatherFrames, Part } from "./part.ts";
 
 export interface KeeperOptions {
   readonly logs: Map<AttemptId, FileLog>;

@@ -1,9 +1,10 @@
 import type { AttemptId } from "#job/id.ts";
 import type { LogEnd } from "#logstore/logstore.ts";
 import { logStreams, type LogStream, type Sequences } from "#log/record.ts";
-import { headerBytes, noMark, type Frame, type Mark } from "./frame.ts";
+import { headerBytes, noMark, type Frame, type Mark } from "#logstore/frames/frame.ts";
 import type { ArchivedLog } from "./pack.ts";
-import type { Block, Part } from "./part.ts";
+import type { Block } from "#logstore/frames/block.ts";
+import type { Part } from "./part.ts";
 import type { Segment } from "./segment.ts";
 
 /** Where a batch stands in the journal. */

@@ -3,8 +3,8 @@ import { unlink, type FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { isAttemptId, type AttemptId } from "#job/id.ts";
 import type { GapReason } from "#log/record.ts";
-import type { Mark } from "./frame.ts";
-import type { Block } from "./part.ts";
+import type { Mark } from "#logstore/frames/frame.ts";
+import type { Block } from "#logstore/frames/block.ts";
 
 /**
  * A pack holds logs that have ended: many small ones that expire at about the same time, or one large one. Blocks, then what is known of each log, an

@@ -1,13 +1,12 @@
-import { encodeBatch, gapChunk, scanBatch, sliceBatch } from "#log/batch.ts";
-import { logStreams, type GapReason, type LogStream, type Sequences } from "#log/record.ts";
 import type { AttemptId } from "#job/id.ts";
+import { Cursor } from "#logstore/frames/cursor.ts";
+import { readFrame, type Frame } from "#logstore/frames/frame.ts";
+import { tailStart } from "#logstore/frames/tail.ts";
 import type { ReadOptions, StoredBatch } from "#logstore/logstore.ts";
 import type { RecentFrames } from "./cache.ts";
 import { errorCode, type WarningLog } from "./disk.ts";
-import { markBefore, readFrame, type Frame } from "./frame.ts";
 import type { FileLog, Place } from "./log.ts";
 import { entryBytes, readBlock } from "./part.ts";
-import { tailStart } from "./tail.ts";
 
 /** What a reader needs of the store. */
 export interface ReadSource {
@@ -34,7 +33,10 @@ export async function* readLog(
     const start =
       options.tailLines === undefined
         ? { after: options.after, number: log.numberBefore(options.after, options.stream) }
-        : await tailStart(source, log, { lines: options.tailLines, stream: options.stream });
+        : await tailStart(log.durable, framesBackwards(source, log), {
+            lines: options.tailLines,
+            stream: options.stream,
+          });
     const cursor = new Cursor(log, options.stream, start);
     while (!options.signal.aborted) {
       source.assertOpen();
@@ -49,7 +51,7 @@ export async function* readLog(
           yield* cursor.take(frame);
         }
         // What is somewhere else by now is read there, and what the quota removed meanwhile is told as that.
-        if (place.is === "entry" || log.parts.includes(place.part)) cursor.skipTo(place);
+        if (place.is === "entry" || log.parts.includes(place.part)) cursor.skipTo(lastOf(place));
       } else if (log.end !== undefined || !options.follow) {
         yield* cursor.rest();
         yield* cursor.missing();
@@ -120,100 +122,21 @@ async function findOrWait(
   }
 }
 
-/** Where a reader is, and what it has to be told next. */
-class Cursor {
-  number: number;
-  /** The last batch that was read; what was skipped since may have gone by the quota while it was looked for. */
-  #read: number;
-  readonly #log: FileLog;
-  readonly #stream: LogStream | undefined;
-  #last: Sequences;
-  /** Bytes of each stream up to here; undefined until a batch has said so. */
-  #bytes: Sequences | undefined;
+async function* framesBackwards(
+  source: ReadSource,
+  log: FileLog,
+): AsyncGenerator<readonly Frame[]> {
+  for (const place of placesBackwards(log)) yield await framesAt(source, log, place);
+}
 
-  constructor(
-    log: FileLog,
-    stream: LogStream | undefined,
-    { after, number }: { after: Sequences; number: number },
-  ) {
-    this.#log = log;
-    this.#stream = stream;
-    this.#last = after;
-    this.number = number;
-    this.#read = number;
-  }
-
-  *take(frame: Frame): Generator<StoredBatch> {
-    if (frame.number <= this.number) return;
-    const scan = frame.scan ?? scanBatch(frame.payload);
-    const before = markBefore(frame, scan);
-    const { dropped } = this.#log;
-    const isQuota = this.#read < dropped && frame.number > dropped;
-    yield* this.#gaps(before.last, { bytes: before.bytes, reason: isQuota ? "quota" : "corrupt" });
-    const after = this.#last;
-    const isWhole =
-      this.#stream === undefined && logStreams.every((name) => before.last[name] >= after[name]);
-    const wanted = { after, stream: this.#stream };
-    const bytes = isWhole ? frame.payload : sliceBatch(frame.payload, wanted);
-    this.number = frame.number;
-    this.#read = frame.number;
-    this.#advance(frame.mark.last, frame.mark.bytes);
-    if (bytes !== undefined && bytes.length > 0) yield { bytes, last: this.#last };
-  }
-
-  /** Goes on behind a place, whether or not it could be read. */
-  skipTo(place: Place): void {
-    const number = place.is === "entry" ? place.entry.number : place.block.lastNumber;
-    this.number = Math.max(this.number, number);
-  }
-
-  /** A gap for whatever is known to have been there. */
-  *rest(reason?: GapReason): Generator<StoredBatch> {
-    const { mark } = this.#log.durable;
-    const isQuota = this.#read < this.#log.dropped;
-    const why = reason ?? (isQuota ? "quota" : "corrupt");
-    yield* this.#gaps(mark.last, { bytes: mark.bytes, reason: why });
-  }
-
-  /** What was lost before it came here takes one sequence number, so that a reader who resumes is not told twice. */
-  *missing(): Generator<StoredBatch> {
-    const reason = this.#log.end?.missing;
-    const stream = this.#stream ?? "stdout";
-    const last = this.#log.durable.mark.last[stream];
-    if (reason === undefined || this.#last[stream] > last) return;
-    const chunk = gapChunk(stream, last + 1, { records: 0, bytes: 0, reason });
-    this.#last = { ...this.#last, [stream]: last + 1 };
-    yield { bytes: encodeBatch([chunk]), last: this.#last };
-  }
-
-  *#gaps(to: Sequences, gap: { bytes: Sequences; reason: GapReason }): Generator<StoredBatch> {
-    const chunks = logStreams.flatMap((name) => {
-      const records = to[name] - this.#last[name];
-      if (records <= 0 || (this.#stream ?? name) !== name) return [];
-      const known = this.#bytes === undefined ? this.#startBytes(name) : this.#bytes[name];
-      const bytes = known === undefined ? 0 : gap.bytes[name] - known;
-      return [gapChunk(name, this.#last[name] + 1, { records, bytes, reason: gap.reason })];
-    });
-    if (chunks.length === 0) return;
-    this.#advance(to, gap.bytes);
-    yield { bytes: encodeBatch(chunks), last: this.#last };
-  }
-
-  /** Only at the beginning it is known how many bytes come before a record that was not read. */
-  #startBytes(name: LogStream): number | undefined {
-    return this.#last[name] === 0 ? 0 : undefined;
-  }
-
-  #advance(last: Sequences, bytes: Sequences): void {
-    this.#last = newer(this.#last, last);
-    this.#bytes = bytes;
+function* placesBackwards(log: FileLog): Generator<Place> {
+  const parts = [...log.parts];
+  for (const entry of log.entries.toReversed()) yield { is: "entry", entry };
+  for (const part of parts.toReversed()) {
+    for (const block of part.blocks.toReversed()) yield { is: "block", part, block };
   }
 }
 
-function newer(left: Sequences, right: Sequences): Sequences {
-  return {
-    stdout: Math.max(left.stdout, right.stdout),
-    stderr: Math.max(left.stderr, right.stderr),
-    system: Math.max(left.system, right.system),
-  };
+function lastOf(place: Place): number {
+  return place.is === "entry" ? place.entry.number : place.block.lastNumber;
 }

@@ -4,7 +4,7 @@ import { isAttemptId, type AttemptId } from "#job/id.ts";
 import type { LogEnd } from "#logstore/logstore.ts";
 import type { Archive } from "./archive.ts";
 import { readAt, syncFolder, type WarningLog } from "./disk.ts";
-import { findFrame, headerBytes, readFrame, type Frame } from "./frame.ts";
+import { findFrame, headerBytes, readFrame, type Frame } from "#logstore/frames/frame.ts";
 import { FileLog } from "./log.ts";
 import { loadPart } from "./part.ts";
 import { openSegment, segmentNumber, type Segment } from "./segment.ts";

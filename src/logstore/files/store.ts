@@ -16,7 +16,7 @@ import type { Archive } from "./archive.ts";
 import { backupLogs } from "./backup.ts";
 import type { RecentFrames } from "./cache.ts";
 import type { WarningLog } from "./disk.ts";
-import { markAfter, type Frame } from "./frame.ts";
+import { markAfter, type Frame } from "#logstore/frames/frame.ts";
 import type { Journal } from "./journal.ts";
 import type { Keeper } from "./keeper.ts";
 import { archivedLog, FileLog } from "./log.ts";

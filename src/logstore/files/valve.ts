@@ -1,5 +1,5 @@
 import { HodeiError } from "#error.ts";
-import { headerBytes } from "./frame.ts";
+import { headerBytes } from "#logstore/frames/frame.ts";
 import type { Journal, PendingFrame } from "./journal.ts";
 import type { FileLog } from "./log.ts";
 

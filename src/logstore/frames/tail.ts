@@ -1,23 +1,20 @@
 import { decodeBatch } from "#log/batch.ts";
 import type { LogStream, Sequences } from "#log/record.ts";
-import type { FileLog, Place } from "./log.ts";
-import { framesAt, type ReadSource } from "./read.ts";
+import type { Frame, Mark } from "./frame.ts";
 
 /** So many more batches are looked at for the beginning of a line that another stream's lines have interrupted. */
 const mostExtra = 64;
 
-/** Where a reader begins who wants the last `lines` lines of what is there now. */
+/** Where a reader begins who wants the last `lines` lines of what is there now; `backwards` gives its batches in groups, the newest group first. */
 export async function tailStart(
-  source: ReadSource,
-  log: FileLog,
+  { number, mark }: { readonly number: number; readonly mark: Mark },
+  backwards: AsyncIterable<readonly Frame[]>,
   wanted: { lines: number; stream: LogStream | undefined },
 ): Promise<{ after: Sequences; number: number }> {
-  const counter = new TailCounter(log.durable.mark.last, wanted);
-  const { number } = log.durable;
-  if (wanted.lines <= 0) return { after: log.durable.mark.last, number };
+  const counter = new TailCounter(mark.last, wanted);
+  if (wanted.lines <= 0) return { after: mark.last, number };
   let extra = 0;
-  for (const place of placesBackwards(log)) {
-    const frames = await framesAt(source, log, place);
+  for await (const frames of backwards) {
     for (const frame of frames.toReversed()) {
       if (frame.number > number) continue;
       const isEnough = counter.takeBackwards(frame.payload);
@@ -73,13 +70,5 @@ class TailCounter {
       }
     }
     return this.#left === 0 && this.#inLine.size === 0;
-  }
-}
-
-function* placesBackwards(log: FileLog): Generator<Place> {
-  const parts = [...log.parts];
-  for (const entry of log.entries.toReversed()) yield { is: "entry", entry };
-  for (const part of parts.toReversed()) {
-    for (const block of part.blocks.toReversed()) yield { is: "block", part, block };
   }
 }
