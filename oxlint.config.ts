@@ -23,6 +23,16 @@ const mayImport: Record<string, string[]> = {
     "logstore/object-store.ts",
     "logstore/frames",
   ],
+  // The same server, connected and explained in the same way.
+  "logstore/redis": [
+    ...base,
+    ...pure,
+    "logstore/logstore.ts",
+    "logstore/object-store.ts",
+    "logstore/frames",
+    "store/redis/address.ts",
+    "store/redis/fault.ts",
+  ],
   provider: [...base, ...pure],
   "provider/*": [...base, ...pure, "provider/provider.ts"],
   scheduler: [...base, ...pure, ...interfaces],
@@ -114,7 +124,10 @@ const rows = Object.entries(mayImport).concat(
   Object.values(packages)
     .flat()
     .filter((folder) => folder.includes("/"))
-    .map((folder) => [folder, mayImport[`${folder.split("/")[0]}/*`] ?? []]),
+    .map((folder) => [
+      folder,
+      mayImport[folder] ?? mayImport[`${folder.split("/")[0]}/*`] ?? [],
+    ]),
 );
 
 const borders = rows.map(([folder, allowed]) => {

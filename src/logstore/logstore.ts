@@ -3,7 +3,7 @@ import type { GapReason, LogStream, Sequences } from "#log/record.ts";
 
 /**
  * Where log records live. A log belongs to one attempt. What is written is the encoded `hodei.v1.LogBatch` that the agent sent: it is
- * checked, never re-encoded. One process owns a store of local files.
+ * checked, never re-encoded. One process owns a store of local files; any number share one in Redis.
  */
 export interface LogStore extends AsyncDisposable {
   /**
@@ -43,6 +43,8 @@ export interface NewBatch {
   readonly number: number;
   /** Encoded `hodei.v1.LogBatch`. Must not be changed afterwards. */
   readonly bytes: Uint8Array;
+  /** Whose log it is, for a quota per tenant. */
+  readonly tenant?: string;
   /** Called with the bytes, at most once and before `append` resolves, when neither the store nor a reader will look at them again. */
   readonly release?: (bytes: Uint8Array) => void;
 }
@@ -82,7 +84,7 @@ export interface StoredBatch {
 
 export interface LogStoreStats {
   readonly openLogs: number;
-  /** On the disk of this process. */
+  /** On the disk of this process, or in the server that replicas share. */
   readonly storedBytes: number;
   readonly isWritable: boolean;
   /** Where logs that have ended are archived elsewhere. */

@@ -7,6 +7,8 @@ export interface ObjectStore extends AsyncDisposable {
   readonly name: string;
   /** Stores a file's bytes as they are; storing the same again changes nothing. Error: `data_loss` when they were damaged on the way. */
   put(key: string, path: string): Promise<void>;
+  /** `put` for bytes that are in memory. */
+  write(key: string, bytes: Buffer): Promise<void>;
   /** Exactly `size` bytes from `at` on; undefined when there is no such object. */
   read(key: string, at: number, size: number): Promise<Buffer | undefined>;
   /** Every object, in the order of the keys. */

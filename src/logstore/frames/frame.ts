@@ -72,30 +72,44 @@ export function writeHeader(header: Buffer, frame: Frame): void {
 
 /** Reads and checks the frame at `at`. The payload is a view. */
 export function readFrame(bytes: Buffer, at: number): FoundFrame {
-  if (at + headerBytes > bytes.length || bytes.readUInt32LE(at) !== magic) {
-    return { is: "unreadable" };
-  }
-  if (crc32(bytes.subarray(at + 8, at + headerBytes)) !== bytes.readUInt32LE(at + 4)) {
-    return { is: "unreadable" };
-  }
-  const length = bytes.readUInt32LE(at + 12);
-  const end = at + headerBytes + length;
-  const kind = kinds[(bytes[at + 16] ?? 0) - 1];
-  if (length > longestPayload || end > bytes.length || kind === undefined) {
-    return { is: "unreadable" };
-  }
+  const header = readHeader(bytes, at);
+  const end = at + headerBytes + (header?.payloadBytes ?? 0);
+  if (header === undefined || end > bytes.length) return { is: "unreadable" };
   const payload = bytes.subarray(at + headerBytes, end);
-  const frame: Frame = {
+  const isGood = crc32(payload) === header.payloadCrc;
+  return { is: isGood ? "good" : "damaged", frame: { ...header.frame, payload }, end };
+}
+
+/** The frame of a header and a payload that stand apart; undefined when they are damaged, or do not belong together. */
+export function joinFrame(header: Buffer, payload: Buffer): Frame | undefined {
+  const found = readHeader(header, 0);
+  if (found === undefined || found.payloadBytes !== payload.length) return undefined;
+  return crc32(payload) === found.payloadCrc ? { ...found.frame, payload } : undefined;
+}
+
+interface FoundHeader {
+  readonly frame: Omit<Frame, "payload">;
+  readonly payloadBytes: number;
+  readonly payloadCrc: number;
+}
+
+function readHeader(bytes: Buffer, at: number): FoundHeader | undefined {
+  if (at + headerBytes > bytes.length || bytes.readUInt32LE(at) !== magic) return undefined;
+  if (crc32(bytes.subarray(at + 8, at + headerBytes)) !== bytes.readUInt32LE(at + 4)) {
+    return undefined;
+  }
+  const payloadBytes = bytes.readUInt32LE(at + 12);
+  const kind = kinds[(bytes[at + 16] ?? 0) - 1];
+  if (payloadBytes > longestPayload || kind === undefined) return undefined;
+  const frame = {
     kind,
     attempt: bytes.toString("latin1", at + 17, at + 44) as AttemptId,
     number: bytes.readDoubleLE(at + 48),
     mark: readMark(bytes, at + 56),
     dropped: bytes.readDoubleLE(at + 112),
-    payload,
     ...unpackNote(bytes.readUInt32LE(at + 44)),
   };
-  const isGood = crc32(payload) === bytes.readUInt32LE(at + 8);
-  return { is: isGood ? "good" : "damaged", frame, end };
+  return { frame, payloadBytes, payloadCrc: bytes.readUInt32LE(at + 8) };
 }
 
 const minuteMs = 60_000;

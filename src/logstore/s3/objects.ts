@@ -56,6 +56,19 @@ export class S3Objects implements ObjectStore {
     });
   }
 
+  async write(key: string, bytes: Buffer): Promise<void> {
+    const timeoutMs = this.#options.timeoutMs + Math.ceil(bytes.length / leastBytesPerMs);
+    const command = new this.#sdk.PutObjectCommand({
+      ...this.#place(key),
+      Body: bytes,
+      ContentLength: bytes.length,
+      ContentMD5: createHash("md5").update(bytes).digest("base64"),
+    });
+    await this.#try("write", { key, timeoutMs }, (abortSignal) =>
+      this.#client.send(command, { abortSignal }),
+    );
+  }
+
   async read(key: string, at: number, size: number): Promise<Buffer | undefined> {
     const what = { key, timeoutMs: this.#options.timeoutMs };
     return this.#try("read", what, async (abortSignal) => {
