@@ -143,6 +143,7 @@ function providerOf(at: number, { jobs, providers }: Size): ProviderView {
     labels: { zone: `z${at % 2}` },
     region: at % 3 === 0 ? "north" : "south",
     architectures: [],
+    runtimes: [],
     maxHours: 0,
     pauses: new Map(),
     circuit: { state: "closed", since: 0, reason: "" },

@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { Credentials } from "#api/provider-registry.ts";
 import type { Config } from "#config.ts";
 import { invalid } from "#error.ts";
+import { runtimesProblem } from "#job/runtime.ts";
 import { checkKubeconfig } from "#provider/kubernetes/kubeconfig-check.ts";
 import type { ProviderTerms, ProviderType } from "#worker/provider-record.ts";
 import { dockerShape } from "./config-docker.ts";
@@ -157,8 +158,8 @@ export function checkCredentials(
 
 /** Error: `invalid_argument`, naming the term. */
 export function checkTerms(terms: Partial<ProviderTerms>): void {
-  const { priority, maxWorkers, labels, region, architectures, maxHours } = terms;
-  const { pricePerHour, startDeadlineMs } = terms;
+  const { priority, maxWorkers, labels, region, architectures, runtimes } = terms;
+  const { maxHours, pricePerHour, startDeadlineMs } = terms;
   checkWhole("priority", priority, [-1_000, 1_000]);
   checkWhole("max_workers", maxWorkers, [1, mostWorkers]);
   checkWhole("max_hours", maxHours, [0, 8_760]);
@@ -173,6 +174,8 @@ export function checkTerms(terms: Partial<ProviderTerms>): void {
       throw invalid("architectures", "have to be amd64 or arm64");
     }
   }
+  const problem = runtimesProblem(runtimes ?? []);
+  if (problem !== undefined) throw invalid("runtimes", problem);
   for (const price of Object.values(pricePerHour ?? {})) {
     if (!(price >= 0 && price < 1e9)) throw invalid("price_per_hour", "is no price");
   }

@@ -34,6 +34,7 @@ const shape = z.strictObject({
   labels: z.record(z.string(), z.string()).default({}),
   region: z.string().default(""),
   architectures: z.array(z.string()).default([]),
+  runtimes: z.array(z.string()).default([]),
   maxHours: z.number().default(0),
   price: prices.optional(),
   startDeadlineMs: z.number().optional(),

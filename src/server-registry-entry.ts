@@ -18,7 +18,7 @@ export function settingsOf(
   { record, isLeftOver }: RegistryEntry,
   standardWorkers: number | undefined,
 ): ProviderSettings {
-  const { id, isEnabled, priority, labels, region, architectures, maxHours } = record;
+  const { id, isEnabled, priority, labels, region, architectures, runtimes, maxHours } = record;
   const { pricePerHour, startDeadlineMs } = record;
   return {
     id,
@@ -28,6 +28,7 @@ export function settingsOf(
     labels,
     region,
     architectures,
+    runtimes,
     maxHours,
     pricePerHour,
     startDeadlineMs,

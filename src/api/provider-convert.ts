@@ -58,14 +58,15 @@ export function providerToWire({ record, status }: ProviderEntry): WireProvider 
 }
 
 function termsToWire(terms: ProviderTerms): WireTerms {
-  const { priority, maxWorkers, labels, region, architectures, maxHours } = terms;
-  const { pricePerHour, startDeadlineMs } = terms;
+  const { priority, maxWorkers, labels, region, architectures, runtimes } = terms;
+  const { maxHours, pricePerHour, startDeadlineMs } = terms;
   return {
     priority,
     maxWorkers,
     labels: { ...labels },
     region,
     architectures: [...architectures],
+    runtimes: [...runtimes],
     maxHours,
     pricePerHour: pricePerHour && { ...pricePerHour },
     startDeadline: startDeadlineMs === undefined ? undefined : durationOf(startDeadlineMs),
@@ -75,7 +76,8 @@ function termsToWire(terms: ProviderTerms): WireTerms {
 /** What is absent is not said. Error: `invalid_argument`. */
 export function termsFromWire(wire: WireTerms | undefined): ProviderTerms {
   if (wire === undefined) return plainTerms;
-  const { priority, maxWorkers, labels, region, architectures, maxHours, pricePerHour } = wire;
+  const { priority, maxWorkers, labels, region, architectures, runtimes } = wire;
+  const { maxHours, pricePerHour } = wire;
   checkDuration("terms.start_deadline", wire.startDeadline, [1_000, 86_400_000]);
   return {
     isEnabled: true,
@@ -84,6 +86,7 @@ export function termsFromWire(wire: WireTerms | undefined): ProviderTerms {
     labels,
     region,
     architectures,
+    runtimes,
     maxHours,
     pricePerHour,
     startDeadlineMs: msOf(wire.startDeadline),
@@ -97,6 +100,7 @@ const termsOfMask: Readonly<Record<string, Exclude<keyof ProviderTerms, "isEnabl
   labels: "labels",
   region: "region",
   architectures: "architectures",
+  runtimes: "runtimes",
   max_hours: "maxHours",
   price_per_hour: "pricePerHour",
   start_deadline: "startDeadlineMs",

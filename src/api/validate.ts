@@ -1,5 +1,6 @@
 import { invalid } from "#error.ts";
 import { annotationProblem, labelProblem, tenantLabel } from "#job/label.ts";
+import { runtimesProblem } from "#job/runtime.ts";
 import type { Duration } from "#rpc/gen/google/protobuf/duration.ts";
 import type { JobSpec as WireSpec } from "#rpc/gen/hodei/v1/job.ts";
 import { isTenantName } from "#tenant/identity.ts";
@@ -202,6 +203,8 @@ function checkProvider(provider: NonNullable<WireSpec["provider"]>): void {
   if (!["", "amd64", "arm64"].includes(provider.architecture)) {
     throw invalid("spec.provider.architecture", "has to be amd64 or arm64");
   }
+  const problem = runtimesProblem(provider.runtimes);
+  if (problem !== undefined) throw invalid("spec.provider.runtimes", problem);
   for (const field of ["requiredLabels", "preferredLabels"] as const) {
     const path = `spec.provider.${field === "requiredLabels" ? "required" : "preferred"}_labels`;
     const pairs = Object.entries(provider[field]);

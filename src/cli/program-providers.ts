@@ -1,6 +1,13 @@
 import { type Command, Option } from "commander";
 import { arg } from "./flag.ts";
-import { parseChoices, parseCount, parseDuration, parsePair, parsePrices } from "./parse.ts";
+import {
+  parseChoices,
+  parseCount,
+  parseDuration,
+  parseNames,
+  parsePair,
+  parsePrices,
+} from "./parse.ts";
 import type { Add } from "./program.ts";
 
 /** What an update can take back. */
@@ -9,6 +16,7 @@ export const clearable = [
   "labels",
   "region",
   "architectures",
+  "runtimes",
   "price",
   "start-deadline",
   "credentials",
@@ -89,6 +97,7 @@ function addTerms(command: Command): Command {
       "its architectures: amd64,arm64",
       arg((text) => parseChoices(text, ["amd64", "arm64"])),
     )
+    .option("--runtime <names>", "what its workers can run: python,node", arg(parseNames))
     .option("--max-hours <hours>", "the longest time that a job may run there", arg(parseCount))
     .option("--price <units>", "cost of an hour: cpu=0.04,memory=0.005,gpu=1", arg(parsePrices))
     .option("--start-deadline <duration>", "how long a worker may take", arg(parseDuration))

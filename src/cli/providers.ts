@@ -30,6 +30,7 @@ interface TermFlags {
   readonly label?: Pairs;
   readonly region?: string;
   readonly arch?: readonly string[];
+  readonly runtime?: readonly string[];
   readonly maxHours?: number;
   readonly price?: UnitPrices;
   readonly startDeadline?: number;
@@ -204,7 +205,8 @@ function filterOf({ type, health, enabled, disabled, withCapacity }: ListFlags):
 
 /** What the flags say; the rest is not said. */
 function termsOf(flags: TermFlags): Partial<ProviderTerms> & { readonly maxWorkers?: number } {
-  const { priority, maxWorkers, label, region, arch, maxHours, price, startDeadline } = flags;
+  const { priority, maxWorkers, label, region, arch, runtime } = flags;
+  const { maxHours, price, startDeadline } = flags;
   if (priority !== undefined && !Number.isInteger(priority)) {
     throw new UsageError("--priority: has to be a whole number");
   }
@@ -214,6 +216,7 @@ function termsOf(flags: TermFlags): Partial<ProviderTerms> & { readonly maxWorke
     ...(label !== undefined && { labels: label }),
     ...(region !== undefined && { region }),
     ...(arch !== undefined && { architectures: arch }),
+    ...(runtime !== undefined && { runtimes: runtime }),
     ...(maxHours !== undefined && { maxHours }),
     ...(price !== undefined && { pricePerHour: price }),
     ...(startDeadline !== undefined && { startDeadlineMs: startDeadline }),
@@ -225,6 +228,7 @@ const cleared: Readonly<Record<(typeof clearable)[number], ProviderUpdate>> = {
   labels: { labels: {} },
   region: { region: "" },
   architectures: { architectures: [] },
+  runtimes: { runtimes: [] },
   price: { pricePerHour: undefined },
   "start-deadline": { startDeadlineMs: undefined },
   credentials: { credentials: undefined },
@@ -272,7 +276,8 @@ async function show(console: ReturnType<typeof openConsole>, provider: Provider)
     return;
   }
   const { capabilities, maxWorkers, pricePerHour, startDeadlineMs, ...rest } = provider;
-  const { config, labels, architectures, workerLimit, isEnabled, hasCredentials, ...plain } = rest;
+  const { config, labels, architectures, runtimes, workerLimit, ...others } = rest;
+  const { isEnabled, hasCredentials, ...plain } = others;
   await console.print(
     formatFields({
       ...plain,
@@ -281,6 +286,7 @@ async function show(console: ReturnType<typeof openConsole>, provider: Provider)
       "worker limit": workerLimit,
       labels: orNothing(labels),
       architectures: architectures.join(" "),
+      runtimes: runtimes.join(" "),
       "price per hour": pricePerHour,
       "start deadline ms": startDeadlineMs,
       config: orNothing(config),

@@ -12,6 +12,7 @@ import {
   parseExitCodes,
   parseFactor,
   parseGpu,
+  parseNames,
   parsePair,
   parsePriority,
   parseSize,
@@ -52,6 +53,7 @@ export interface SpecFlags {
   readonly region?: string;
   readonly allowRegion?: readonly string[];
   readonly arch?: "amd64" | "arm64";
+  readonly runtime?: readonly string[];
   readonly hold?: number;
   readonly logTtl?: number;
   readonly tenant?: string;
@@ -115,6 +117,7 @@ function addPlace({ flag, parsed }: Adding): void {
   flag("--region <name>", "the region to be preferred");
   parsed(flag("--allow-region <name>", "only in these regions; may be repeated"), collect);
   flag("--arch <name>", "only on this architecture").choices(["amd64", "arm64"]);
+  parsed(flag("--runtime <names>", "only where there are these: python,node"), parseNames);
   flag("--tenant <name>", "submit for this tenant (admins)");
 }
 
@@ -228,6 +231,7 @@ function providerOf(flags: SpecFlags): SubmitSpec["provider"] {
     preferredRegion: flags.region,
     allowedRegions: flags.allowRegion,
     architecture: flags.arch,
+    runtimes: flags.runtime,
   };
   const name = provider ?? preferProvider;
   if (name === undefined && Object.values(wishes).every((wish) => wish === undefined)) {

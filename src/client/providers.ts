@@ -43,6 +43,8 @@ export interface ProviderTerms {
   readonly region: string;
   /** Empty: any. */
   readonly architectures: readonly string[];
+  /** What its workers can run; a job that asks for more runs elsewhere. */
+  readonly runtimes: readonly string[];
   /** The longest time that a job may run there, in hours; 0: no bound. */
   readonly maxHours: number;
   /** Of an hour of one unit; undefined: its own. */
@@ -211,6 +213,7 @@ const maskNames: Readonly<Record<string, string>> = {
   labels: "labels",
   region: "region",
   architectures: "architectures",
+  runtimes: "runtimes",
   maxHours: "max_hours",
   pricePerHour: "price_per_hour",
   startDeadlineMs: "start_deadline",
@@ -228,6 +231,7 @@ function termsToWire(
     labels: { ...terms.labels },
     region: terms.region ?? "",
     architectures: [...(terms.architectures ?? [])],
+    runtimes: [...(terms.runtimes ?? [])],
     maxHours: terms.maxHours ?? 0,
     pricePerHour: pricePerHour && { ...pricePerHour },
     startDeadline: startDeadlineMs === undefined ? undefined : durationOf(startDeadlineMs),

@@ -81,6 +81,8 @@ export interface ProviderSpec {
   /** Default: every region. */
   readonly allowedRegions?: readonly string[] | undefined;
   readonly architecture?: "amd64" | "arm64" | undefined;
+  /** Runtimes that the provider must say it has, such as `python`. */
+  readonly runtimes?: readonly string[] | undefined;
 }
 
 /** The spec of a job that the server has, defaults filled in; it can be submitted again. */
@@ -168,6 +170,7 @@ function providerToWire(provider: SubmitSpec["provider"]): WireSpec["provider"] 
     preferredRegion: wish.preferredRegion ?? "",
     allowedRegions: [...(wish.allowedRegions ?? [])],
     architecture: wish.architecture ?? "",
+    runtimes: [...(wish.runtimes ?? [])],
   };
 }
 

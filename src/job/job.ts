@@ -69,6 +69,8 @@ export interface ProviderPreference {
   readonly allowedRegions: readonly string[];
   /** `amd64`, `arm64`. */
   readonly architecture: string;
+  /** The provider must say that it has all of these. */
+  readonly runtimes: readonly string[];
 }
 
 /** A job as the store knows it. Times are milliseconds since 1970. */

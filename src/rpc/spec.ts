@@ -110,7 +110,7 @@ function providerFromWire(wire: WireSpec["provider"]): ProviderPreference | unde
 
 function providerToWire(preference: ProviderPreference): WireSpec["provider"] {
   const { isStrict: strict, requiredLabels, preferredLabels, allowedRegions } = preference;
-  const { name, strategy, preferredRegion, architecture } = preference;
+  const { name, strategy, preferredRegion, architecture, runtimes } = preference;
   return {
     name,
     strict,
@@ -120,5 +120,6 @@ function providerToWire(preference: ProviderPreference): WireSpec["provider"] {
     preferredRegion,
     allowedRegions: [...allowedRegions],
     architecture,
+    runtimes: [...runtimes],
   };
 }

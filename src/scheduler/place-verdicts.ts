@@ -27,6 +27,8 @@ export interface ProviderView {
   readonly region: string;
   /** Empty: any. */
   readonly architectures: readonly string[];
+  /** What its workers can run. */
+  readonly runtimes: readonly string[];
   /** The longest time that a job may run here; 0: no bound. */
   readonly maxHours: number;
   /** Classes whose last start failed here, with the time until which nothing is tried. */
@@ -251,7 +253,7 @@ function lastingRefusal(provider: ProviderView, workerClass: WorkerClass): strin
 
 /** What the job asks of a provider and this one is not. */
 function unsuited(provider: ProviderView, workerClass: WorkerClass): string | undefined {
-  const { requiredLabels, allowedRegions, architecture } = workerClass.provider;
+  const { requiredLabels, allowedRegions, architecture, runtimes } = workerClass.provider;
   for (const [key, value] of Object.entries(requiredLabels)) {
     const own = provider.labels[key];
     if (own === undefined) return `lacks the label ${key}=${value}`;
@@ -264,11 +266,19 @@ function unsuited(provider: ProviderView, workerClass: WorkerClass): string | un
   if (architecture !== "" && architectures.length > 0 && !architectures.includes(architecture)) {
     return `has no ${architecture}`;
   }
+  const missing = runtimes.filter((runtime) => !provider.runtimes.includes(runtime));
+  if (missing.length > 0) return lacking(missing, provider.runtimes);
   const { longestHours } = workerClass;
   if (maxHours > 0 && (longestHours === 0 || longestHours > maxHours)) {
     return `lets jobs run for ${maxHours} h at most`;
   }
   return undefined;
+}
+
+function lacking(missing: readonly string[], own: readonly string[]): string {
+  const word = missing.length === 1 ? "runtime" : "runtimes";
+  const has = own.length === 0 ? "it names no runtimes" : `it has ${own.join(", ")}`;
+  return `lacks the ${word} ${missing.join(" and ")}; ${has}`;
 }
 
 function candidateOf(entry: ClassEntry, workers: number): Candidate {

@@ -57,6 +57,7 @@ export function viewOf(entry: Known, now: number): ProviderView {
     labels: settings.labels,
     region: settings.region,
     architectures: settings.architectures,
+    runtimes: settings.runtimes,
     maxHours: settings.maxHours,
     pauses: new Map(entry.pauses),
     circuit,

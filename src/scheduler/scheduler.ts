@@ -55,6 +55,8 @@ export interface ProviderSettings {
   readonly region: string;
   /** Empty: any. */
   readonly architectures: readonly string[];
+  /** What its workers can run; a job that asks for more runs elsewhere. */
+  readonly runtimes: readonly string[];
   /** The longest time that a job may run there; 0: no bound. */
   readonly maxHours: number;
   /** Cost of an hour of one unit, in units of the operator's choice. */
@@ -71,6 +73,7 @@ export const defaultSettings: ProviderSettings = {
   labels: {},
   region: "",
   architectures: [],
+  runtimes: [],
   maxHours: 0,
   pricePerHour: undefined,
   startDeadlineMs: undefined,

@@ -32,6 +32,7 @@ export const noPreference: ProviderPreference = {
   preferredRegion: "",
   allowedRegions: [],
   architecture: "",
+  runtimes: [],
 };
 
 /** The class as text: equal classes have equal keys, and the key says everything. */
@@ -47,6 +48,7 @@ export function classKeyOf({ image, resources: r, provider, longestHours }: Work
     wishes.allowedRegions.toSorted(),
     wishes.architecture,
     longestHours,
+    ...(wishes.runtimes.length === 0 ? [] : [wishes.runtimes.toSorted()]),
   ];
   // Most jobs say nothing of this, and their key stays short.
   const key = JSON.stringify(rest);
@@ -57,8 +59,9 @@ export function classKeyOf({ image, resources: r, provider, longestHours }: Work
 export function parseClassKey(key: string): WorkerClass {
   const parsed = JSON.parse(key) as Stored;
   const [image, cpuMillis, memoryBytes, diskBytes, gpuCount, gpuType, name, isStrict] = parsed;
-  const [strategy, required, preferred, preferredRegion, allowedRegions, architecture, hours] =
-    parsed[8] ?? (JSON.parse(unsaid) as StoredWishes);
+  const wishes = parsed[8] ?? (JSON.parse(unsaid) as StoredWishes);
+  const [strategy, required, preferred, preferredRegion, allowedRegions, architecture] = wishes;
+  const [, , , , , , longestHours, runtimes = []] = wishes;
   return {
     image,
     resources: { cpuMillis, memoryBytes, diskBytes, gpuCount, gpuType },
@@ -71,15 +74,16 @@ export function parseClassKey(key: string): WorkerClass {
       preferredRegion,
       allowedRegions,
       architecture,
+      runtimes,
     },
-    longestHours: hours,
+    longestHours,
   };
 }
 
 const unsaid = JSON.stringify(["", [], [], "", [], "", 1]);
 
 type Pairs = readonly (readonly [string, string])[];
-type StoredWishes = [string, Pairs, Pairs, string, string[], string, number];
+type StoredWishes = [string, Pairs, Pairs, string, string[], string, number, string[]?];
 type Stored = [
   string,
   number,

@@ -32,6 +32,8 @@ export interface ProviderTerms {
   readonly region: string;
   /** Empty: any. */
   readonly architectures: readonly string[];
+  /** What its workers can run; a job that asks for more runs elsewhere. */
+  readonly runtimes: readonly string[];
   /** The longest time that a job may run there; 0: no bound. */
   readonly maxHours: number;
   /** Undefined: the provider's own. */
@@ -79,6 +81,7 @@ export const plainTerms: ProviderTerms = {
   labels: {},
   region: "",
   architectures: [],
+  runtimes: [],
   maxHours: 0,
   pricePerHour: undefined,
   startDeadlineMs: undefined,

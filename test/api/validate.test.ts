@@ -76,6 +76,9 @@ const bad: [string, Partial<JobSpec>][] = [
   ["spec.provider.name", { provider: { ...anywhere, strict: true } }],
   ["spec.provider.name", { provider: { ...anywhere, name: "no way" } }],
   ["spec.provider.architecture", { provider: { ...anywhere, architecture: "vax" } }],
+  ["spec.provider.runtimes", { provider: { ...anywhere, runtimes: ["python", ""] } }],
+  ["spec.provider.runtimes", { provider: { ...anywhere, runtimes: ["Python 3"] } }],
+  ["spec.provider.runtimes", { provider: { ...anywhere, runtimes: Array(33).fill("go") } }],
   ["spec.provider.allowed_regions", { provider: { ...anywhere, allowedRegions: [""] } }],
   ["spec.provider.required_labels", { provider: { ...anywhere, requiredLabels: { a: "\n" } } }],
   ["spec.hold_after_failure", { holdAfterFailure: seconds(86_401) }],
@@ -97,6 +100,7 @@ const fine: Partial<JobSpec>[] = [
   { retry: { ...retry, maxAttempts: 100, multiplier: 0, retryableExitCodes: [] } },
   { provider: { ...anywhere, name: "kubernetes", strict: true } },
   { provider: { ...anywhere, allowedRegions: ["eu", "us"], requiredLabels: { disk: "ssd" } } },
+  { provider: { ...anywhere, runtimes: ["python3.12", "node", "c++"] } },
   { holdAfterFailure: seconds(600) },
 ];
 

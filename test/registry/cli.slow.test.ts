@@ -35,10 +35,16 @@ test("hodei providers manages them", { timeout: 60_000 }, async () => {
     labels: { zone: "a" },
     pricePerHour: { cpuCore: 0.5, memoryGib: 0, gpu: 2 },
   });
-  const text = await hodei("update second --priority -3 --clear price,max-workers");
+  await hodei("update second --runtime node,python");
+  expect(await hodei("get second")).toMatch(/^runtimes: +node python$/m);
+  const tried = new FakeUser({ host: { env } });
+  await tried.run("submit", "--dry-run", "--runtime", "python", "--", "true");
+  expect(tried.stdout.text).toMatch(/^second +process +yes +1 /m);
+  expect(tried.stdout.text).toMatch(/^process .*lacks the runtime python; it names no runtimes/m);
+  const text = await hodei("update second --priority -3 --clear price,max-workers,runtimes");
   expect(text).toMatch(/^priority: +-3$/m);
   expect(text).toMatch(/^most workers: +16$/m);
-  expect(text).not.toMatch(/price|worker limit/);
+  expect(text).not.toMatch(/price|worker limit|runtimes/);
 
   await hodei("add far --type kubernetes --kubeconfig - --disabled", kubeconfig());
   const file = join(folder, "kubeconfig");

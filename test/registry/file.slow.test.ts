@@ -23,6 +23,7 @@ describe("the file of providers", () => {
   type: process
   maxWorkers: 2
   labels: { zone: a }
+  runtimes: [python, node]
   price: { cpuCore: 0.5 }
 - { name: two, type: process, enabled: false }
 `),
@@ -34,6 +35,7 @@ describe("the file of providers", () => {
       source: "file",
       maxWorkers: 2,
       labels: { zone: "a" },
+      runtimes: ["python", "node"],
       pricePerHour: { cpuCore: 0.5, memoryGib: 0, gpu: 0 },
     });
     expect(await client.providers.get("two")).toMatchObject({ isEnabled: false });

@@ -225,6 +225,7 @@ describe("a provider that cannot be", () => {
     [{ name: "x", type: "process", config: { image: "y" } }, "config.image: is not a setting"],
     [{ name: "x", type: "process", maxWorkers: 0 }, "max_workers: has to be"],
     [{ name: "x", type: "process", architectures: ["vax"] }, "architectures: have to be"],
+    [{ name: "x", type: "process", runtimes: ["a b"] }, 'runtimes: "a b" is no runtime'],
     [{ name: "x", type: "docker" }, "config.host: has to be a tcp://"],
     [{ name: "x", type: "docker", config: { host: "unix:///run/x" } }, "config.host: has to be"],
     [{ name: "x", type: "docker", config: { host: "tcp://h:2376" } }, "credentials.docker_ca: is"],

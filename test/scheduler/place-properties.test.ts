@@ -13,6 +13,8 @@ const demands = fc.array(
       other,
       keyOf({ provider: { ...noPreference, name: "two", isStrict: true } }),
       keyOf({ provider: { ...noPreference, name: "two" } }),
+      keyOf({ provider: { ...noPreference, runtimes: ["python"] } }),
+      keyOf({ provider: { ...noPreference, runtimes: ["node", "python"] } }),
     ),
     priority: fc.integer({ min: -2, max: 2 }),
     queued: fc.integer({ min: 0, max: 20 }),
@@ -48,6 +50,7 @@ const circuits = fc.record({
   since: fc.integer({ min: 0, max: 100 }),
   reason: fc.constant(""),
 });
+const runtimes = fc.subarray(["go", "node", "python"]);
 const snapshots = fc
   .record({
     demand: uniqueDemands,
@@ -55,6 +58,7 @@ const snapshots = fc
     one: fc.integer({ min: 0, max: 8 }),
     two: fc.integer({ min: 0, max: 8 }),
     circuits: fc.tuple(circuits, circuits),
+    runtimes: fc.tuple(runtimes, runtimes),
     isEnabled: fc.boolean(),
     warmCount: fc.integer({ min: 0, max: 3 }),
     slots: fc.integer({ min: 1, max: 3 }),
@@ -65,10 +69,15 @@ const snapshots = fc
       demand: given.demand,
       workers: given.workers,
       providers: [
-        view("one", { maxWorkers: given.one, circuit: given.circuits[0] }),
+        view("one", {
+          maxWorkers: given.one,
+          circuit: given.circuits[0],
+          runtimes: given.runtimes[0],
+        }),
         view("two", {
           maxWorkers: given.two,
           circuit: given.circuits[1],
+          runtimes: given.runtimes[1],
           isEnabled: given.isEnabled,
         }),
       ],
@@ -140,6 +149,17 @@ describe("place, whatever it is given", () => {
     );
   });
 
+  test("never places a class where one of its runtimes is missing", () => {
+    fc.assert(
+      fc.property(snapshots, (given) => {
+        for (const { classKey, provider } of place(given).placements) {
+          const own = given.providers.find(({ name }) => name === provider)?.runtimes;
+          expect(own).toEqual(expect.arrayContaining([...wishedRuntimes(classKey)]));
+        }
+      }),
+    );
+  });
+
   test("does not depend on the order of demand and workers", () => {
     fc.assert(
       fc.property(snapshots, (given) => {
@@ -163,7 +183,11 @@ describe("place, whatever it is given", () => {
           countOf(plan, { provider: name });
         for (const { classKey } of plan.unplaced) {
           const { isStrict } = parseClassKey(classKey).provider;
-          const suiting = given.providers.filter(({ name }) => !isStrict || name === "two");
+          const suiting = given.providers.filter(
+            ({ name, runtimes: own }) =>
+              (!isStrict || name === "two") &&
+              wishedRuntimes(classKey).every((runtime) => own.includes(runtime)),
+          );
           for (const { name, maxWorkers, circuit, isEnabled } of suiting) {
             if (!isEnabled || circuit.state !== "closed") continue;
             expect(planned(name)).toBeGreaterThanOrEqual(maxWorkers);
@@ -232,3 +256,7 @@ describe("place, whatever it is given", () => {
     );
   });
 });
+
+function wishedRuntimes(classKey: string): readonly string[] {
+  return parseClassKey(classKey).provider.runtimes;
+}

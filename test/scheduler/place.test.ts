@@ -125,8 +125,18 @@ describe("place", () => {
     ["missing label", { requiredLabels: { zone: "a" } }, "lacks the label zone=a"],
     ["region", { allowedRegions: ["eu"] }, "its region us is not one of eu"],
     ["architecture", { architecture: "arm64" }, "has no arm64"],
+    [
+      "runtimes",
+      { runtimes: ["node", "python", "go"] },
+      "lacks the runtimes go and python; it has node",
+    ],
   ] as const)("never runs a job where its %s does not fit", (_, wish, reason) => {
-    const one = view("one", { labels: { disk: "hdd" }, region: "us", architectures: ["amd64"] });
+    const one = view("one", {
+      labels: { disk: "hdd" },
+      region: "us",
+      architectures: ["amd64"],
+      runtimes: ["node"],
+    });
     const classKey = keyOf({ provider: { ...noPreference, ...wish } });
     const plan = place(snapshot({ providers: [one], demand: [demand({ classKey })] }));
     expect(plan.placements).toEqual([]);
@@ -135,9 +145,18 @@ describe("place", () => {
       labels: { disk: "ssd", zone: "a" },
       region: "eu",
       architectures: ["amd64", "arm64"],
+      runtimes: ["go", "node", "python"],
     });
     const both = place(snapshot({ providers: [one, two], demand: [demand({ classKey })] }));
     expect(countOf(both, { provider: "two" })).toBe(1);
+  });
+
+  test("a provider that names no runtimes is given no job that asks for one", () => {
+    const classKey = keyOf({ provider: { ...noPreference, runtimes: ["python"] } });
+    const plan = place(snapshot({ demand: [demand({ classKey })] }));
+    expect(plan.unplaced[0]?.verdicts[0]?.reason).toBe(
+      "lacks the runtime python; it names no runtimes",
+    );
   });
 
   test("a provider with a bound on time takes no longer job", () => {

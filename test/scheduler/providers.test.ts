@@ -53,6 +53,7 @@ describe("settings", () => {
       labels: { disk: "ssd" },
       region: "north",
       architectures: ["arm64"],
+      runtimes: ["python"],
       maxHours: 6,
       pricePerHour: { cpuCore: 2, memoryGib: 1, gpu: 100 },
     });
@@ -64,6 +65,7 @@ describe("settings", () => {
       labels: { disk: "ssd" },
       region: "north",
       architectures: ["arm64"],
+      runtimes: ["python"],
       maxHours: 6,
     });
     const asked = { ...resources, cpuMillis: 500, memoryBytes: 2 ** 31, gpuCount: 1 };

@@ -36,6 +36,7 @@ export function view(name: string, given: Partial<ProviderView> = {}): ProviderV
     labels: {},
     region: "",
     architectures: [],
+    runtimes: [],
     maxHours: 0,
     pauses: new Map(),
     circuit: { state: "closed", since: 0, reason: "" },

@@ -130,6 +130,7 @@ async function fillAround(store: Store, now: number): Promise<void> {
       name: "here",
       type: "process",
       source: "api",
+      runtimes: ["python"],
       config: { a: null, b: [1] },
       secret: hash("sealed"),
     },

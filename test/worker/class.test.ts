@@ -24,6 +24,7 @@ const anyClass = fc.record({
     preferredRegion: fc.constantFrom("", "eu"),
     allowedRegions: fc.subarray(["eu", "us"]),
     architecture: fc.constantFrom("", "arm64"),
+    runtimes: fc.subarray(["node", "python"]),
   }),
   longestHours: fc.constantFrom(0, 1, 6, 24, 168),
 });
@@ -37,12 +38,13 @@ describe("a class", () => {
     );
   });
 
-  test("has one key, in whatever order its labels and regions are given", () => {
+  test("has one key, in whatever order its labels, regions and runtimes are given", () => {
     const keyOf = (provider: Partial<typeof noPreference>): string =>
       classKeyOf(classOf({ ...plain, provider: { ...noPreference, ...provider } }));
     expect(keyOf({ requiredLabels: { a: "1", b: "2" }, allowedRegions: ["eu", "us"] })).toBe(
       keyOf({ requiredLabels: { b: "2", a: "1" }, allowedRegions: ["us", "eu"] }),
     );
+    expect(keyOf({ runtimes: ["node", "python"] })).toBe(keyOf({ runtimes: ["python", "node"] }));
     expect(keyOf({})).toBe(classKeyOf(classOf(plain)));
   });
 

@@ -84,8 +84,13 @@ export function decodeProvider(answer: Unpacked): ProviderRecord {
   return { ...absent, ...stored, secret: maybeBytes(secret) };
 }
 
-/** JSON leaves out what is undefined. */
-const absent = { maxWorkers: undefined, pricePerHour: undefined, startDeadlineMs: undefined };
+/** JSON leaves out what is undefined, and older records know no runtimes. */
+const absent = {
+  maxWorkers: undefined,
+  pricePerHour: undefined,
+  startDeadlineMs: undefined,
+  runtimes: [],
+};
 
 async function listProviderEvents(link: Link, query: ProviderEventQuery) {
   const { provider, pageToken, pageSize } = query;

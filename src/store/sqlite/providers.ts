@@ -137,5 +137,10 @@ function decodeProvider(row: ProviderRow): ProviderRecord {
   return { ...absent, ...stored, secret: row.secret ?? undefined };
 }
 
-/** JSON leaves out what is undefined. */
-const absent = { maxWorkers: undefined, pricePerHour: undefined, startDeadlineMs: undefined };
+/** JSON leaves out what is undefined, and older records know no runtimes. */
+const absent = {
+  maxWorkers: undefined,
+  pricePerHour: undefined,
+  startDeadlineMs: undefined,
+  runtimes: [],
+};

@@ -24,6 +24,7 @@ export function providerFacts(current: () => Store): void {
         secret,
         config: { namespace: "a", tolerations: [{ key: "x" }] },
         labels: { zone: "a" },
+        runtimes: ["python"],
         pricePerHour: { cpuCore: 1, memoryGib: 2, gpu: 3 },
         maxWorkers: 7,
       });

@@ -372,6 +372,8 @@ export interface ProviderPreference {
   allowedRegions: string[];
   /** The processor's architecture, `amd64` or `arm64`. Empty: any. */
   architecture: string;
+  /** Runtimes that the provider must say it has, such as `python` or `node`. Empty: no matter which. */
+  runtimes: string[];
 }
 
 export interface ProviderPreference_RequiredLabelsEntry {
@@ -1268,6 +1270,7 @@ function createBaseProviderPreference(): ProviderPreference {
     preferredRegion: "",
     allowedRegions: [],
     architecture: "",
+    runtimes: [],
   };
 }
 
@@ -1296,6 +1299,9 @@ export const ProviderPreference: MessageFns<ProviderPreference> = {
     }
     if (message.architecture !== "") {
       writer.uint32(66).string(message.architecture);
+    }
+    for (const v of message.runtimes) {
+      writer.uint32(74).string(v!);
     }
     return writer;
   },
@@ -1381,6 +1387,14 @@ export const ProviderPreference: MessageFns<ProviderPreference> = {
             }
 
             message.architecture = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.runtimes.push(reader.string());
             continue;
           }
         }

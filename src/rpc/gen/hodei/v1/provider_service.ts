@@ -160,7 +160,11 @@ export interface ProviderTerms {
     | UnitPrices
     | undefined;
   /** How long a worker may take until it dials back; absent: as everywhere. */
-  startDeadline: Duration | undefined;
+  startDeadline:
+    | Duration
+    | undefined;
+  /** Runtimes that its workers have, such as `python` or `node`; a job that asks for one that is not named runs elsewhere. */
+  runtimes: string[];
 }
 
 export interface ProviderTerms_LabelsEntry {
@@ -255,7 +259,7 @@ export interface RegisterProviderResponse {
 export interface UpdateProviderRequest {
   /** Its name or id. */
   name: string;
-  /** What changes: `priority`, `max_workers`, `labels`, `region`, `architectures`, `max_hours`, `price_per_hour`, `start_deadline`, `config`, `credentials`. */
+  /** What changes: `priority`, `max_workers`, `labels`, `region`, `architectures`, `runtimes`, `max_hours`, `price_per_hour`, `start_deadline`, `config`, `credentials`. */
   updateMask:
     | string[]
     | undefined;
@@ -661,6 +665,7 @@ function createBaseProviderTerms(): ProviderTerms {
     maxHours: 0,
     pricePerHour: undefined,
     startDeadline: undefined,
+    runtimes: [],
   };
 }
 
@@ -689,6 +694,9 @@ export const ProviderTerms: MessageFns<ProviderTerms> = {
     }
     if (message.startDeadline !== undefined) {
       Duration.encode(message.startDeadline, writer.uint32(66).fork()).join();
+    }
+    for (const v of message.runtimes) {
+      writer.uint32(74).string(v!);
     }
     return writer;
   },
@@ -771,6 +779,14 @@ export const ProviderTerms: MessageFns<ProviderTerms> = {
             }
 
             message.startDeadline = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.runtimes.push(reader.string());
             continue;
           }
         }
