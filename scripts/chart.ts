@@ -93,19 +93,21 @@ function one(kind: string): string {
   return found ?? "";
 }
 
-/** The rights in worker namespaces are bound in one of them, or in all. */
+/** Some rights and the policy that goes with them are for tenants' namespaces only. */
 function rbac(): string {
-  const binding = /kind: (Cluster)?RoleBinding\nmetadata:\n {2}name: hodei-worker-namespaces\n/;
-  const find = (text: string) => documents(text).find((document) => binding.test(document)) ?? "";
-  const inOne = find(template("rbac"));
-  const inAll = find(template("rbac", true));
-  const rest = documents(template("rbac")).filter((document) => document !== inOne);
+  const dynamic = `${provider}.enableDynamicNamespaces`;
+  const nameOf = (text: string): string =>
+    /kind: .*\nmetadata:\n {2}name: .*/.exec(text)?.[0] ?? "";
+  const plain = new Map(documents(template("rbac")).map((text) => [nameOf(text), text]));
+  const all = documents(template("rbac", true)).map((text) => {
+    const other = plain.get(nameOf(text));
+    if (other === undefined) return guarded(dynamic, text);
+    return other === text ? text : `{{- if ${dynamic} }}\n${text}{{- else }}\n${other}{{- end }}\n`;
+  });
   const secret = /imagePullSecrets:\n {2}- name: .*\n/;
-  const text = rest
+  return all
     .join("---\n")
     .replace(secret, (lines) => guarded(`${provider}.imagePullSecret`, lines));
-  const dynamic = `${provider}.enableDynamicNamespaces`;
-  return `${text}---\n{{- if ${dynamic} }}\n${inAll}{{- else }}\n${inOne}{{- end }}\n`;
 }
 
 function configmap(): string {

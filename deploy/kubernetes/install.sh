@@ -158,6 +158,9 @@ uninstall() {
     say "namespace $workers is not there, or not ours: left as it is"
   fi
   remove clusterrolebinding,clusterrole -l app.kubernetes.io/part-of=hodei-jobs
+  if kube api-resources --api-group=admissionregistration.k8s.io -o name 2>/dev/null | grep -q '^validatingadmissionpolicies'; then
+    remove validatingadmissionpolicybinding,validatingadmissionpolicy -l app.kubernetes.io/part-of=hodei-jobs
+  fi
   if [[ -n $keep_data ]]; then
     remove -n "$system" service,poddisruptionbudget,networkpolicy,configmap,serviceaccount -l app.kubernetes.io/part-of=hodei-jobs
     say "kept: namespace $system with its volume and its token"

@@ -55,15 +55,17 @@ describe("the chart", () => {
     }
   });
 
-  test("gives rights in all namespaces only where tenants have their own", () => {
-    const wide = (enableDynamicNamespaces: boolean): string[] =>
-      render((values) => {
-        Object.assign(values["kubernetesProvider"] ?? {}, { enableDynamicNamespaces });
-      })
-        .filter(({ kind }) => kind === "ClusterRoleBinding")
-        .map(({ metadata }) => metadata.name);
-    expect(wide(false)).toEqual(["hodei-control-plane"]);
-    expect(wide(true)).toEqual(["hodei-control-plane", "hodei-worker-namespaces"]);
+  test("binds rights of its own only where tenants have namespaces, and then under a policy", () => {
+    const given = (enableDynamicNamespaces: boolean): string =>
+      JSON.stringify(
+        render((values) => {
+          Object.assign(values["kubernetesProvider"] ?? {}, { enableDynamicNamespaces });
+        }).filter(({ kind }) => /^(ClusterRole|ValidatingAdmissionPolicy)/.test(kind)),
+      );
+    for (const word of ['"bind"', "ValidatingAdmissionPolicyBinding"]) {
+      expect(given(false)).not.toContain(word);
+      expect(given(true)).toContain(word);
+    }
   });
 
   test("leaves out what is switched off", () => {

@@ -7,8 +7,8 @@ describe.for(named)("$name manifests", ({ config }) => {
   const objects = printed(config);
 
   test("give the control plane every right that it uses", () => {
-    const used = permissionsOf(config).flatMap(({ apiGroup, resource, verbs, scope }) =>
-      verbs.map((verb) => ({ apiGroup, resource, verb, scope })),
+    const used = permissionsOf(config).flatMap(({ apiGroup, resource, objectName, verbs, scope }) =>
+      verbs.map((verb) => ({ apiGroup, resource, objectName, verb, scope })),
     );
     expect(used.filter((right) => !mayDo(objects, config, right))).toEqual([]);
   });
@@ -45,18 +45,40 @@ describe.for(named)("$name manifests", ({ config }) => {
   });
 });
 
-test("rights in all namespaces are given only where tenants have their own", () => {
-  const wide = (config: KubernetesConfig): string[] =>
-    printed(config)
-      .filter(({ kind }) => kind === "ClusterRoleBinding")
-      .map(({ metadata }) => metadata.name);
-  expect(wide(standard)).toEqual(["hodei-control-plane"]);
-  expect(wide(dynamic)).toEqual(["hodei-control-plane", "hodei-worker-namespaces"]);
+test("the control plane reads no Secret and makes no pod in a namespace that is no worker's", () => {
+  for (const { config } of named) {
+    const objects = printed(config);
+    const wide = objects.filter(({ kind }) => kind === "ClusterRoleBinding");
+    expect(wide.map(({ metadata }) => metadata.name)).toEqual(["hodei-control-plane"]);
+    const rules = get(objects, "ClusterRole", "hodei-control-plane").rules;
+    expect(JSON.stringify(rules)).not.toMatch(/secrets|configmaps|exec|escalate|impersonate/);
+    const pods = rules.filter(({ resources }) => resources.includes("pods"));
+    for (const { verbs } of pods) expect(verbs).toEqual(["list", "watch"]);
+  }
+});
+
+test("where tenants have namespaces it may bind one role, and a policy says where", () => {
+  const objects = printed(dynamic);
+  const [bind, ...others] = get(objects, "ClusterRole", "hodei-control-plane").rules.filter(
+    ({ verbs }) => verbs.includes("bind"),
+  );
+  expect(others).toEqual([]);
+  expect(bind).toMatchObject({
+    resources: ["clusterroles"],
+    resourceNames: ["hodei-worker-namespaces"],
+  });
+  const policy = get(objects, "ValidatingAdmissionPolicy");
+  expect(JSON.stringify(policy)).toContain(
+    "system:serviceaccount:hodei-system:hodei-control-plane",
+  );
+  expect(JSON.stringify(policy)).toContain('startsWith(\\"hodei-tenant-\\")');
+  expect(printed(standard).map(({ kind }) => kind)).not.toContain("ValidatingAdmissionPolicy");
 });
 
 interface Right {
   readonly apiGroup: string;
   readonly resource: string;
+  readonly objectName?: string | undefined;
   readonly verb: string;
   readonly scope: "workers" | "cluster";
 }
@@ -75,7 +97,8 @@ function mayDo(objects: readonly Found[], config: KubernetesConfig, right: Right
       .flatMap((role) => role.rules),
   );
   return rules.some(
-    ({ apiGroups, resources, verbs }) =>
+    ({ apiGroups, resources, resourceNames, verbs }) =>
+      (resourceNames === undefined || resourceNames.includes(right.objectName ?? "")) &&
       apiGroups.includes(right.apiGroup) &&
       resources.includes(right.resource) &&
       verbs.includes(right.verb),

@@ -57,7 +57,8 @@ function merge(permissions: readonly Permission[]): Permission[] {
     .map((permission) => ({
       ...permission,
       verbs: permission.verbs.filter((verb) => {
-        const key = `${verb} ${permission.apiGroup}/${permission.resource}`;
+        const { apiGroup, resource, scope, objectName = "" } = permission;
+        const key = `${verb} ${apiGroup}/${resource} ${objectName} ${scope}`;
         if (asked.has(key)) return false;
         asked.add(key);
         return true;
@@ -68,7 +69,7 @@ function merge(permissions: readonly Permission[]): Permission[] {
 
 /** Undefined: in every namespace, or of objects that have none. */
 function placeOf(config: KubernetesConfig, { scope }: Permission): string | undefined {
-  return scope === "cluster" || config.dynamicNamespaces ? undefined : config.namespace;
+  return scope === "cluster" ? undefined : config.namespace;
 }
 
 function isMaking({ purpose }: Permission): boolean {
@@ -95,6 +96,7 @@ async function isAllowed(
         resource,
         ...(subresource !== undefined && { subresource }),
         ...(namespace !== undefined && { namespace }),
+        ...(permission.objectName !== undefined && { name: permission.objectName }),
       },
     },
   };

@@ -4,6 +4,7 @@ import type { KubernetesConfig } from "./config.ts";
 import type { Connection } from "./connection.ts";
 import { ensureInfrastructure, infrastructureObjects } from "./infrastructure.ts";
 import { applyObject } from "./infrastructure-apply.ts";
+import { commonLabels, workersBinding } from "./infrastructure-parts.ts";
 import { isKubeError } from "./kube-error.ts";
 import { keys } from "./names.ts";
 
@@ -101,7 +102,9 @@ class KeptInfrastructure implements Infrastructure {
     if (config.createInfrastructure) {
       const objects = infrastructureObjects(config, namespace, tenant);
       const { signal } = this.#stop;
-      await ensureInfrastructure(connection, objects, { log, signal });
+      const ownRights = workersBinding(config, { namespace, labels: commonLabels(tenant) });
+      const options = { log, signal, ...(config.dynamicNamespaces && { ownRights }) };
+      await ensureInfrastructure(connection, objects, options);
       log.info({ namespace, tenant, objects: objects.length }, "worker namespace is ready");
     }
     if (!this.#isHome(namespace)) await this.#copySecrets([namespace]);

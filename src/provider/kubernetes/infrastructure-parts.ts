@@ -1,6 +1,6 @@
 import type { KubernetesConfig } from "./config.ts";
 import { keys, labelValueOf } from "./names.ts";
-import { type PolicyRule, workerRules } from "./permissions.ts";
+import { type PolicyRule, workerRules, workersRole } from "./permissions.ts";
 import { formatMillis, parseMillis } from "./quantity.ts";
 
 /** An object as the API server takes it. */
@@ -113,15 +113,7 @@ const seedRules: readonly PolicyRule[] = [
 
 export function rightsObjects(config: KubernetesConfig, inside: Inside): KubernetesObject[] {
   const names = infrastructureNames(config);
-  const { controlPlane } = config;
-  const server =
-    controlPlane.user === undefined
-      ? {
-          kind: "ServiceAccount",
-          name: controlPlane.serviceAccount,
-          namespace: controlPlane.namespace,
-        }
-      : { kind: "User", apiGroup: rbac, name: controlPlane.user };
+  const server = controlSubject(config);
   if (!config.bindWorkerRole) {
     return rolePair({ role: names.role, binding: names.binding }, server, {
       inside,
@@ -141,6 +133,25 @@ export function rightsObjects(config: KubernetesConfig, inside: Inside): Kuberne
     }),
     ...rolePair({ role: names.role, binding: names.binding }, worker, { inside, rules: seedRules }),
   ];
+}
+
+/** The server, as a binding names it. */
+export function controlSubject({ controlPlane }: KubernetesConfig) {
+  const { user, serviceAccount, namespace } = controlPlane;
+  return user === undefined
+    ? { kind: "ServiceAccount", name: serviceAccount, namespace }
+    : { kind: "User", apiGroup: rbac, name: user };
+}
+
+/** What gives the server its rights in a namespace of workers. */
+export function workersBinding(config: KubernetesConfig, inside: Inside) {
+  return {
+    apiVersion: `${rbac}/v1`,
+    kind: "RoleBinding",
+    metadata: { name: workersRole, ...inside },
+    roleRef: { apiGroup: rbac, kind: "ClusterRole", name: workersRole },
+    subjects: [controlSubject(config)],
+  };
 }
 
 function rolePair(

@@ -9,6 +9,7 @@ import {
   InfrastructureError,
   ownerOfNamespace,
 } from "./infrastructure-apply.ts";
+import { OwnRights } from "./infrastructure-rights.ts";
 import { networkPolicies } from "./infrastructure-network.ts";
 import {
   commonLabels,
@@ -63,28 +64,31 @@ export function infrastructureObjects(
 export interface EnsureOptions {
   readonly log: Logger;
   readonly signal?: AbortSignal;
+  /** What gives the caller its rights in the namespace; applied where they turn out to be missing. */
+  readonly ownRights?: KubernetesObject;
 }
 
 /**
  * Makes the objects what they should be, in their order, as one field manager: what is right already is not written. A namespace that
  * somebody else made keeps the labels that they gave it. Where a right is missing and the object is there, it is taken as prepared by an
- * operator. Rejects with an `InfrastructureError`. Deletes nothing.
+ * operator; where it is not there, the caller gives itself its rights, if it has some to give. Rejects with an `InfrastructureError`. Deletes nothing.
  */
 export async function ensureInfrastructure(
   connection: Connection,
   objects: readonly KubernetesObject[],
-  { log, signal }: EnsureOptions,
+  { log, signal, ownRights }: EnsureOptions,
 ): Promise<readonly Applied[]> {
   const applied: Applied[] = [];
   let denied: InfrastructureError | undefined;
+  const call = { connection, signal };
+  const rights = ownRights === undefined ? undefined : new OwnRights(ownRights, call);
   for (const object of objects) {
-    const call = { connection, signal };
+    const apply = (): Promise<Applied> =>
+      object.kind === "Namespace"
+        ? ensureNamespace(object, call)
+        : applyObject(object, { ...call, force: true });
     try {
-      applied.push(
-        object.kind === "Namespace"
-          ? await ensureNamespace(object, call)
-          : await applyObject(object, { ...call, force: true }),
-      );
+      applied.push(await (rights === undefined ? apply() : rights.with(apply)));
     } catch (error) {
       if (!(error instanceof InfrastructureError)) throw error;
       // Whoever may not even read namespaces finds out by what is in it whether it is there.

@@ -2,36 +2,35 @@ import type {
   KubernetesObject,
   V1ClusterRole,
   V1ClusterRoleBinding,
-  V1PolicyRule,
-  V1RoleBinding,
   V1ServiceAccount,
 } from "@kubernetes/client-node";
 import type { KubernetesConfig } from "./config.ts";
+import { controlSubject, workersBinding } from "./infrastructure-parts.ts";
+import { guardObjects } from "./manifests-guard.ts";
 import { systemLabels } from "./manifests-names.ts";
-import { type Permission, permissionsOf, rulesOf } from "./permissions.ts";
+import { clusterRules, namespaceRules, type PolicyRule, workersRole } from "./permissions.ts";
 import type { Plain } from "./pod-security.ts";
 
 /*
- * What the control plane may do. Two cluster roles: one for what belongs to no namespace, one for a namespace of workers. The second is bound in the worker
- * namespace alone, or everywhere where tenants have namespaces of their own, since those do not exist yet.
+ * What the control plane may do. Two cluster roles: one for what belongs to no namespace, bound in the cluster, and one for a namespace of workers, bound
+ * in those namespaces alone. Where tenants have namespaces, which do not exist yet, the server may bind the second itself; a policy holds it to the
+ * namespaces that are to be workers'.
  *
  * Kubernetes lets nobody hand out rights that he lacks, so the second holds all that the Role in a namespace of workers gives.
  */
 
 const rbacGroup = "rbac.authorization.k8s.io";
 const clusterName = "hodei-control-plane";
-const workersName = "hodei-worker-namespaces";
 
 /** The server's service account and what it may do. */
 export function accessObjects(config: KubernetesConfig): readonly KubernetesObject[] {
   return [
     serviceAccount(config),
-    clusterRole(clusterName, rulesIn(config, "cluster")),
+    clusterRole(clusterName, clusterRules(config)),
     clusterBinding(clusterName, config),
-    clusterRole(workersName, rulesIn(config, "workers")),
-    config.dynamicNamespaces
-      ? clusterBinding(workersName, config)
-      : workersBinding(workersName, config),
+    clusterRole(workersRole, namespaceRules(config)),
+    workersBinding(config, { namespace: config.namespace, labels: systemLabels }),
+    ...(config.dynamicNamespaces && config.createInfrastructure ? guardObjects(config) : []),
   ];
 }
 
@@ -49,22 +48,17 @@ function serviceAccount({ controlPlane }: KubernetesConfig): Plain<V1ServiceAcco
   };
 }
 
-/** Of what belongs to no namespace, or of what is in one. */
-function rulesIn(config: KubernetesConfig, scope: Permission["scope"]): V1PolicyRule[] {
-  const used = permissionsOf(config).filter((permission) => permission.scope === scope);
-  return rulesOf(used).map(({ apiGroups, resources, verbs }) => ({
-    apiGroups: [...apiGroups],
-    resources: [...resources],
-    verbs: [...verbs],
-  }));
-}
-
-function clusterRole(name: string, rules: V1PolicyRule[]): Plain<V1ClusterRole> {
+function clusterRole(name: string, rules: readonly PolicyRule[]): Plain<V1ClusterRole> {
   return {
     apiVersion: `${rbacGroup}/v1`,
     kind: "ClusterRole",
     metadata: { name, labels: systemLabels },
-    rules,
+    rules: rules.map(({ apiGroups, resources, resourceNames, verbs }) => ({
+      apiGroups: [...apiGroups],
+      resources: [...resources],
+      ...(resourceNames !== undefined && { resourceNames: [...resourceNames] }),
+      verbs: [...verbs],
+    })),
   };
 }
 
@@ -74,26 +68,6 @@ function clusterBinding(name: string, config: KubernetesConfig): Plain<V1Cluster
     kind: "ClusterRoleBinding",
     metadata: { name, labels: systemLabels },
     roleRef: { apiGroup: rbacGroup, kind: "ClusterRole", name },
-    subjects: subjectsOf(config),
+    subjects: [controlSubject(config)],
   };
-}
-
-function workersBinding(name: string, config: KubernetesConfig): Plain<V1RoleBinding> {
-  return {
-    apiVersion: `${rbacGroup}/v1`,
-    kind: "RoleBinding",
-    metadata: { name, namespace: config.namespace, labels: systemLabels },
-    roleRef: { apiGroup: rbacGroup, kind: "ClusterRole", name },
-    subjects: subjectsOf(config),
-  };
-}
-
-function subjectsOf({ controlPlane }: KubernetesConfig) {
-  return [
-    {
-      kind: "ServiceAccount",
-      name: controlPlane.serviceAccount,
-      namespace: controlPlane.namespace,
-    },
-  ];
 }

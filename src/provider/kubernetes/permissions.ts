@@ -1,11 +1,16 @@
 import type { KubernetesConfig } from "./config.ts";
 
+/** The cluster role with what the server does in a namespace of workers; bound namespace by namespace. */
+export const workersRole = "hodei-worker-namespaces";
+
 /** A right that the server uses. */
 export interface Permission {
   /** Empty: the core group. */
   readonly apiGroup: string;
   readonly resource: string;
   readonly verbs: readonly string[];
+  /** Of the object of this name alone. */
+  readonly objectName?: string;
   /** `workers`: in every namespace where workers live; `cluster`: of objects without a namespace. */
   readonly scope: "workers" | "cluster";
   /** `workers`: to run workers at all; the others: for what the name says, where it is switched on. */
@@ -21,6 +26,7 @@ export type Purpose =
   | "capacity"
   | "infrastructure"
   | "tenants"
+  | "tenantNamespaces"
   | "pullSecrets"
   | "prePull"
   | "attestation"
@@ -100,6 +106,42 @@ export const usedPermissions: readonly Permission[] = [
     purpose: "tenants",
     isOptional: true,
     why: "namespaces of tenants that an earlier server made are found again",
+  },
+  {
+    apiGroup: "",
+    resource: "pods",
+    verbs: ["list", "watch"],
+    scope: "cluster",
+    purpose: "tenants",
+    isOptional: true,
+    why: "one watch sees the workers of all tenants",
+  },
+  {
+    apiGroup: "",
+    resource: "events",
+    verbs: ["list", "watch"],
+    scope: "cluster",
+    purpose: "tenants",
+    isOptional: true,
+    why: "one watch sees the events of all tenants' pods",
+  },
+  // In a namespace that it has made the server gives itself its rights by this role, and by no other.
+  {
+    apiGroup: rbac,
+    resource: "rolebindings",
+    verbs: apply,
+    scope: "cluster",
+    purpose: "tenantNamespaces",
+    why: "the server binds its rights in the namespaces that it makes for tenants",
+  },
+  {
+    apiGroup: rbac,
+    resource: "clusterroles",
+    verbs: ["bind"],
+    objectName: workersRole,
+    scope: "cluster",
+    purpose: "tenantNamespaces",
+    why: "the server binds its rights in the namespaces that it makes for tenants",
   },
   infrastructure("", "serviceaccounts"),
   infrastructure(rbac, "roles"),
@@ -196,6 +238,7 @@ export function permissionsOf(config: KubernetesConfig): readonly Permission[] {
     capacity: true,
     infrastructure: config.createInfrastructure,
     tenants: config.dynamicNamespaces,
+    tenantNamespaces: config.dynamicNamespaces && config.createInfrastructure,
     pullSecrets: config.imagePullSecrets.length > 0,
     prePull: config.createInfrastructure && config.prePullImage,
     attestation: config.attestation,
@@ -208,21 +251,24 @@ export function permissionsOf(config: KubernetesConfig): readonly Permission[] {
 export interface PolicyRule {
   readonly apiGroups: readonly string[];
   readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
   readonly verbs: readonly string[];
 }
 
 /** As few rules as it takes: one for each group and resource, verbs without duplicates. */
 export function rulesOf(permissions: readonly Permission[]): PolicyRule[] {
-  const rules = new Map<string, { apiGroup: string; resource: string; verbs: Set<string> }>();
-  for (const { apiGroup, resource, verbs } of permissions) {
-    const key = `${apiGroup}/${resource}`;
-    const rule = rules.get(key) ?? { apiGroup, resource, verbs: new Set() };
+  const rules = new Map<string, { first: Permission; verbs: Set<string> }>();
+  for (const permission of permissions) {
+    const { apiGroup, resource, objectName = "", verbs } = permission;
+    const key = `${apiGroup}/${resource}/${objectName}`;
+    const rule = rules.get(key) ?? { first: permission, verbs: new Set() };
     for (const verb of verbs) rule.verbs.add(verb);
     rules.set(key, rule);
   }
-  return [...rules.values()].map(({ apiGroup, resource, verbs }) => ({
+  return [...rules.values()].map(({ first: { apiGroup, resource, objectName }, verbs }) => ({
     apiGroups: [apiGroup],
     resources: [resource],
+    ...(objectName !== undefined && { resourceNames: [objectName] }),
     verbs: [...verbs],
   }));
 }
@@ -238,9 +284,14 @@ export function workerRules(config: KubernetesConfig): PolicyRule[] {
 }
 
 /**
- * The rules of the server's ClusterRole where it makes namespaces itself. They hold those of `workerRules` too: nobody can give
- * a right that they do not have.
+ * The rules of the cluster role that the server has in a namespace of workers. They hold those of `workerRules` too: nobody can give a
+ * right that they do not have.
  */
+export function namespaceRules(config: KubernetesConfig): PolicyRule[] {
+  return rulesOf(permissionsOf(config).filter(({ scope }) => scope === "workers"));
+}
+
+/** The rules of the cluster role that the server has everywhere. */
 export function clusterRules(config: KubernetesConfig): PolicyRule[] {
-  return rulesOf(permissionsOf(config));
+  return rulesOf(permissionsOf(config).filter(({ scope }) => scope === "cluster"));
 }

@@ -66,8 +66,18 @@ export class PodApi {
     await orMissing(this.#connection.request({ method: "DELETE", path }));
   }
 
-  listSecrets(scope: Scope, labelSelector: string): Promise<V1Secret[]> {
-    return this.#list<V1Secret>("secrets", scope, labelSelector);
+  /** Of several namespaces those that may be read: one whose Secrets are not ours to read has none of ours. */
+  async listSecrets(scope: Scope, labelSelector: string): Promise<V1Secret[]> {
+    if (scope === "cluster" || scope.size === 1) {
+      return this.#list<V1Secret>("secrets", scope, labelSelector);
+    }
+    const lists = [...scope].map((name) =>
+      this.#list<V1Secret>("secrets", new Set([name]), labelSelector).catch((error: unknown) => {
+        if (isKubeError(error, 403)) return [];
+        throw error;
+      }),
+    );
+    return (await Promise.all(lists)).flat();
   }
 
   async #list<Item>(resource: string, scope: Scope, labelSelector: string): Promise<Item[]> {

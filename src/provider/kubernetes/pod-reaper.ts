@@ -37,12 +37,15 @@ export class Reaper {
   }
 
   async round(): Promise<void> {
-    const { api, namespaces, instanceId, config } = this.#ground;
-    const { scope } = namespaces;
+    const { api, namespaces, instanceId, config, watcher } = this.#ground;
+    await namespaces.refresh();
+    for (const namespace of namespaces.known) watcher.add(namespace);
     const selector = selectorOf(instanceId);
     // Secrets come before their pods, so that the list of pods knows of every Secret's.
-    const secrets = config.attestation ? [] : await api.listSecrets(scope, selector);
-    const pods = await api.listPods(scope, selector);
+    const secrets = config.attestation
+      ? []
+      : await api.listSecrets(namespaces.secretScope(), selector);
+    const pods = await api.listPods(namespaces.scope, selector);
     const before = this.#since;
     this.#since = new Map();
     const over = pods.filter((pod) => this.#isToGo(pod, before));

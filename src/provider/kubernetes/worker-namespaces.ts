@@ -19,6 +19,8 @@ export interface NamespacesOptions {
 
 /** A cluster that does not answer holds up nobody's start for longer. */
 const mostOpenMs = 15_000;
+/** Namespaces that are searched for Secrets in one round. */
+const atOnce = 32;
 const tenantNamespaces = "hodei.io/tenant-namespace=true";
 
 /** The namespaces in which workers live: made ready when first needed, and searched for workers. */
@@ -28,12 +30,15 @@ export class WorkerNamespaces {
   /** By namespace: the authority that its ConfigMap has. */
   readonly #authorities = new Map<string, { readonly ca: string; readonly done: Promise<void> }>();
   #isWhole: boolean;
+  #maySeeSecrets: boolean;
+  #round = 0;
   #problem = "";
 
   constructor(options: NamespacesOptions) {
     this.#options = options;
     this.#known = new Set([options.config.namespace]);
     this.#isWhole = options.config.dynamicNamespaces;
+    this.#maySeeSecrets = options.config.dynamicNamespaces;
   }
 
   get known(): readonly string[] {
@@ -48,6 +53,24 @@ export class WorkerNamespaces {
   /** Where workers may be. The whole cluster is asked where that is allowed, else every namespace that is known. */
   get scope(): Scope {
     return this.#isWhole ? "cluster" : this.#known;
+  }
+
+  /**
+   * Where to look now for Secrets that were left: in the whole cluster where they may be read there, else in the namespaces that are known,
+   * many of them in turns, each twice in a row.
+   */
+  secretScope(): Scope {
+    if (this.#maySeeSecrets) return "cluster";
+    const names = this.known;
+    const turns = Math.ceil(names.length / atOnce);
+    const first = (Math.floor(this.#round++ / 2) % turns) * atOnce;
+    return new Set(names.slice(first, first + atOnce));
+  }
+
+  /** Finds the namespaces of tenants that somebody else has made since, and forgets those that are gone. */
+  async refresh(): Promise<void> {
+    if (!this.#options.config.dynamicNamespaces || (this.#isWhole && this.#maySeeSecrets)) return;
+    await this.#findTenants();
   }
 
   /** Makes the namespace of workers ready, and finds out where workers may be. What does not succeed now is tried again when it is needed. */
@@ -69,13 +92,31 @@ export class WorkerNamespaces {
   }
 
   async #explore(): Promise<void> {
-    if (!this.#isWhole || (await this.#mayList("/api/v1/pods"))) return;
-    this.#isWhole = false;
-    for (const name of await this.#listTenants()) {
-      if (await this.#mayList(`/api/v1/namespaces/${name}/pods`)) this.#known.add(name);
-    }
+    if (!this.#isWhole) return;
+    this.#maySeeSecrets = await this.#mayList("/api/v1/secrets");
+    this.#isWhole = await this.#mayList("/api/v1/pods");
+    if (this.#isWhole && this.#maySeeSecrets) return;
+    await this.#findTenants();
+    if (this.#isWhole) return;
     const { log } = this.#options;
     log.warn({ namespaces: this.known }, "may not list pods of the cluster; looks only here");
+  }
+
+  async #findTenants(): Promise<void> {
+    const tenants = await this.#listTenants();
+    if (tenants === undefined) return;
+    for (const name of this.#known) {
+      if (name !== this.#options.config.namespace && !tenants.includes(name)) {
+        this.#known.delete(name);
+      }
+    }
+    for (const name of tenants) {
+      if (this.#known.has(name)) continue;
+      const isOurs =
+        (await this.#mayList(`/api/v1/namespaces/${name}/pods`)) &&
+        (await this.#mayList(`/api/v1/namespaces/${name}/secrets`));
+      if (isOurs) this.#known.add(name);
+    }
   }
 
   /** Resolves once a worker's pod can be made there. Rejects with an `InfrastructureError`, or a `KubeError`. */
@@ -121,7 +162,8 @@ export class WorkerNamespaces {
     }
   }
 
-  async #listTenants(): Promise<string[]> {
+  /** Undefined: they may not be listed. */
+  async #listTenants(): Promise<string[] | undefined> {
     try {
       const { items } = await this.#options.connection.request<{ items: V1Namespace[] }>({
         method: "GET",
@@ -130,7 +172,7 @@ export class WorkerNamespaces {
       });
       return items.flatMap(({ metadata }) => metadata?.name ?? []);
     } catch (error) {
-      if (isKubeError(error, 403)) return [];
+      if (isKubeError(error, 403)) return undefined;
       throw error;
     }
   }

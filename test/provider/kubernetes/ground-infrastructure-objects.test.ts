@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { defaultsOf, type KubernetesConfig } from "#provider/kubernetes/config.ts";
 import { infrastructureObjects } from "#provider/kubernetes/infrastructure.ts";
-import { clusterRules, type PolicyRule } from "#provider/kubernetes/permissions.ts";
+import { namespaceRules, type PolicyRule } from "#provider/kubernetes/permissions.ts";
 
 /** What a namespace is made of, by kind and name. */
 function names(config: KubernetesConfig, namespace = config.namespace): string[] {
@@ -94,10 +94,10 @@ test("worker pods get the role of early deployments only when that is asked for,
   });
 });
 
-test("the cluster role holds every right that the roles of namespaces give", () => {
+test("the cluster role for namespaces of workers holds every right that the roles of namespaces give", () => {
   const config = { ...standard, bindWorkerRole: true, imagePullSecrets: ["a"], attestation: true };
   const held = new Set(
-    clusterRules(config).flatMap(({ apiGroups, resources, verbs }) =>
+    namespaceRules(config).flatMap(({ apiGroups, resources, verbs }) =>
       verbs.map((verb) => `${verb} ${apiGroups.join()}/${resources.join()}`),
     ),
   );
