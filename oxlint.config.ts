@@ -31,6 +31,7 @@ const mayImport: Record<string, string[]> = {
     "logstore/object-store.ts",
     "logstore/frames",
     "store/redis/address.ts",
+    "store/redis/check.ts",
     "store/redis/fault.ts",
   ],
   provider: [...base, ...pure],

@@ -7,12 +7,16 @@ const day = 24 * 60 * minute;
 
 export const archiveShape = {
   logArchive: choice(
-    { values: ["none", "s3"], standard: "none" },
-    "Where logs that have ended are archived besides the disk: `s3` is a bucket of S3 or of anything that speaks its protocol",
+    { values: ["none", "s3", "directory"], standard: "none" },
+    "Where logs are archived: `s3` is a bucket of S3 or of anything that speaks its protocol, `directory` a folder such as a shared volume",
+  ),
+  logArchiveDirectory: text(
+    "",
+    "Folder of the log archive; replicas have to see the same, other servers one of their own",
   ),
   logArchiveDelayMs: whole(
     { least: 0, most: day, standard: 5 * minute },
-    "How long after its end a log goes to the archive",
+    "How long after its end a log goes to the archive, or from its Redis stream into a segment",
   ),
   logArchiveLocalMs: whole(
     { least: 0, most: 3_650 * day, standard: day },
@@ -25,7 +29,7 @@ export const archiveShape = {
   s3Bucket: text("", "Bucket of the log archive"),
   s3Prefix: text(
     "hodei/logs",
-    "Begins the names of all objects; every server needs one of its own",
+    "Begins the names of all objects; every server needs one of its own, replicas the same",
   ),
   s3Region: text("us-east-1", "Region of the bucket"),
   s3Endpoint: text("", "URL of an S3-compatible server; empty: Amazon's of the region"),
@@ -41,7 +45,8 @@ export const archiveShape = {
 };
 
 interface ArchiveSettings {
-  readonly logArchive: "none" | "s3";
+  readonly logArchive: "none" | "s3" | "directory";
+  readonly logArchiveDirectory: string;
   readonly s3Bucket: string;
   readonly s3Endpoint: string;
   readonly s3AccessKeyId: string;
@@ -57,6 +62,9 @@ export function archiveProblems(
   const { s3AccessKeyId: key, s3SecretAccessKey: secret, s3SecretAccessKeyFile: file } = settings;
   if (settings.logArchive === "s3" && settings.s3Bucket === "") {
     problems.push(["s3Bucket", "is needed where HODEI_LOG_ARCHIVE is s3"]);
+  }
+  if (settings.logArchive === "directory" && settings.logArchiveDirectory === "") {
+    problems.push(["logArchiveDirectory", "is needed where HODEI_LOG_ARCHIVE is directory"]);
   }
   if (settings.s3Endpoint !== "" && !/^https?:\/\/[^/]+/.test(settings.s3Endpoint)) {
     problems.push(["s3Endpoint", "has to be a URL with http or https"]);

@@ -19,6 +19,7 @@ import type { LogLevel } from "#telemetry.ts";
 import { archiveProblems, archiveShape } from "./config-archive.ts";
 import { providersShape } from "./config-providers.ts";
 import { dockerShape } from "./config-docker.ts";
+import { logsShape } from "./config-logs.ts";
 import { redisShape } from "./config-redis.ts";
 import { tlsShape } from "./config-tls.ts";
 import { isKubernetesEnabled, kubernetesShape, kubernetesWarnings } from "./config-kubernetes.ts";
@@ -94,10 +95,7 @@ const shape = {
     { least: second, most: 3_650 * day, standard: 7 * day },
     "How long a log is kept after the end of its attempt, unless the job says otherwise",
   ),
-  logQuotaBytes: whole(
-    { least: 4_096, most: 2 ** 50, standard: 256 * 1024 * 1024 },
-    "Log bytes that one attempt may keep",
-  ),
+  ...logsShape,
   logBatchBytes: whole(
     { least: 1_024, most: 128 * 1024, standard: 64 * 1024 },
     "Size at which an agent sends its log batch",

@@ -87,7 +87,19 @@ async function openRedis(place: string): Promise<Place> {
   const { openRedisDump } = await import("#store/redis/dump.ts");
   await using parts = new AsyncDisposableStack();
   const store = parts.use(await openRedisDump({ url, instance }));
-  return placeOf({ store, logs: undefined }, parts.move());
+  const { openRedisLogStore } = await import("#logstore/redis/open.ts");
+  const logs = parts.use(
+    await openRedisLogStore({
+      url,
+      instance,
+      quotaBytesPerAttempt: 2 ** 50,
+      liveBytes: 2 ** 50,
+      // What has ended stays as it is for the server, which knows the archive.
+      sealDelayMs: 2 ** 40,
+      allowsUnsafe: true,
+    }),
+  );
+  return placeOf({ store, logs }, parts.move());
 }
 
 function placeOf(place: Omit<Place, keyof AsyncDisposable>, parts: AsyncDisposableStack): Place {

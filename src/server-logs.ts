@@ -1,37 +1,93 @@
 import { join } from "node:path";
 import type { Config } from "#config.ts";
 import { openFileLogStore, type OpenFileLogStore } from "#logstore/files/open.ts";
-import type { Shipping } from "#logstore/files/shipper.ts";
+import type { LogStore } from "#logstore/logstore.ts";
+import type { ObjectStore } from "#logstore/object-store.ts";
 import type { Logger } from "#telemetry.ts";
 import { readNamed } from "./server-tls.ts";
 
-/** Opens the log store of one server: files in its directory, archived where the settings say so. */
+export interface LogsGround {
+  readonly directory: string;
+  readonly log: Logger;
+  readonly onBroken: (error: Error) => void;
+}
+
+export interface OpenedLogs {
+  readonly logs: LogStore;
+  /** The same where they are files of this server. */
+  readonly files: OpenFileLogStore | undefined;
+}
+
+/** Opens the log store of the configuration, archived where the settings say so; `parts` closes it. */
 export async function openLogs(
   config: Config,
-  given: {
-    readonly directory: string;
-    readonly log: Logger;
-    readonly onBroken: (error: Error) => void;
-  },
-): Promise<OpenFileLogStore> {
-  return openFileLogStore({
-    directory: join(given.directory, "logs"),
+  ground: LogsGround,
+  parts: AsyncDisposableStack,
+): Promise<OpenedLogs> {
+  if (keepsLogsInRedis(config)) {
+    return { logs: parts.use(await openShared(config, ground.log)), files: undefined };
+  }
+  const objects = await openArchive(config);
+  const files = await openFileLogStore({
+    directory: join(ground.directory, "logs"),
     quotaBytesPerAttempt: config.logQuotaBytes,
-    shipping: await openShipping(config),
-    log: given.log,
-    onBroken: given.onBroken,
+    shipping: objects && {
+      objects,
+      delayMs: config.logArchiveDelayMs,
+      localMs: config.logArchiveLocalMs,
+      localBytes: config.logArchiveLocalBytes,
+    },
+    log: ground.log,
+    onBroken: ground.onBroken,
+  });
+  return { logs: parts.use(files), files };
+}
+
+function keepsLogsInRedis({ logStore, store }: Config): boolean {
+  return logStore === "redis" || (logStore === "auto" && store === "redis");
+}
+
+async function openShared(config: Config, log: Logger): Promise<LogStore> {
+  // Redis' client is loaded for those who have one.
+  const { openRedisLogStore } = await import("#logstore/redis/open.ts");
+  return openRedisLogStore({
+    url: config.redisUrl,
+    instance: config.redisInstance,
+    durability: config.redisDurability,
+    allowsUnsafe: config.redisUnsafeAllowed,
+    commandTimeoutMs: config.redisTimeoutMs,
+    ...(config.redisCaFile === "" ? {} : { caFile: config.redisCaFile }),
+    quotaBytesPerAttempt: config.logQuotaBytes,
+    quotaBytesPerTenant: config.logQuotaBytesPerTenant,
+    liveBytesPerLog: config.logLiveBytes,
+    liveBytes: config.logLiveTotalBytes,
+    sealDelayMs: config.logArchiveDelayMs,
+    objects: await openArchive(config),
+    log,
   });
 }
 
-async function openShipping(config: Config): Promise<Shipping | undefined> {
-  if (config.logArchive === "none") return undefined;
+async function openArchive(config: Config): Promise<ObjectStore | undefined> {
+  switch (config.logArchive) {
+    case "none":
+      return undefined;
+    case "directory": {
+      const { openDirectoryObjects } = await import("#logstore/directory/objects.ts");
+      return openDirectoryObjects(config.logArchiveDirectory);
+    }
+    case "s3":
+      return openBucket(config);
+  }
+}
+
+async function openBucket(config: Config): Promise<ObjectStore> {
   const { openS3Objects } = await import("#logstore/s3/open.ts");
   const file = config.s3SecretAccessKeyFile;
   const secretAccessKey =
     file === ""
       ? config.s3SecretAccessKey
       : (await readNamed("HODEI_S3_SECRET_ACCESS_KEY_FILE", file)).trim();
-  const objects = await openS3Objects({
+  return openS3Objects({
     bucket: config.s3Bucket,
     prefix: config.s3Prefix,
     region: config.s3Region,
@@ -41,10 +97,4 @@ async function openShipping(config: Config): Promise<Shipping | undefined> {
     forcePathStyle:
       config.s3ForcePathStyle === "" ? config.s3Endpoint !== "" : config.s3ForcePathStyle,
   });
-  return {
-    objects,
-    delayMs: config.logArchiveDelayMs,
-    localMs: config.logArchiveLocalMs,
-    localBytes: config.logArchiveLocalBytes,
-  };
 }

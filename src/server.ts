@@ -176,9 +176,10 @@ async function openStores(
   readonly backup: WriteBackup | undefined;
 }> {
   const store = countStore(await openStore(config, { directory, log, onBroken }, parts), metrics);
-  const logs = parts.use(await openLogs(config, { directory, log, onBroken }));
+  const { logs, files } = await openLogs(config, { directory, log, onBroken }, parts);
   // What stands in Redis is backed up there.
-  const backup = config.store === "embedded" ? createBackups({ directory, logs }) : undefined;
+  const isHere = config.store === "embedded" && files !== undefined;
+  const backup = isHere ? createBackups({ directory, logs: files }) : undefined;
   return { store, logs: countLogs(logs, metrics), backup };
 }
 

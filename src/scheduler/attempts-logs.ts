@@ -24,6 +24,11 @@ export async function appendHeld(
   return "ok";
 }
 
+/** The batch, with whose log it is. */
+export function ofTenant(batch: AttemptBatch, tenant: string | undefined): AttemptBatch {
+  return tenant === undefined ? batch : { ...batch, tenant };
+}
+
 /**
  * Ends the log of an attempt whose agent says that `lastLogBatch` was its last: as soon as that one is durable, or after a bounded wait with a gap
  * (DESIGN G22). False when the connection went away meanwhile: the agent will send its result again.

@@ -11,7 +11,7 @@ import { forgotten, readCurrent, loseJobs, reconcile } from "./attempts-connect.
 import { LiveConnection } from "./attempts-connection.ts";
 import { Finishes } from "./attempts-finish.ts";
 import { Hearing } from "./attempts-hearing.ts";
-import { appendHeld } from "./attempts-logs.ts";
+import { appendHeld, ofTenant } from "./attempts-logs.ts";
 import { checkHeld, drainSide } from "./attempts-rounds.ts";
 import {
   type AttemptCount,
@@ -223,13 +223,13 @@ class RunningAttempts implements Attempts {
     const side = this.#sides.get(workerId);
     const known = side?.attempts.get(batch.attemptId);
     if (known !== undefined && known.jobId === batch.jobId) {
-      return appendHeld(this.#ground, known, batch);
+      return appendHeld(this.#ground, known, ofTenant(batch, side?.tenant));
     }
     // A Logs stream may come before the Control stream, whose Hello fills the side.
     const job = await this.#ground.store.findJob(batch.jobId);
     if (job !== undefined && currentAttempt(job, workerId)?.attemptId === batch.attemptId) {
       const found = findHeld(this.#sideOf(workerId, job.classKey), job, batch.attemptId);
-      if (found !== undefined) return appendHeld(this.#ground, found, batch);
+      if (found !== undefined) return appendHeld(this.#ground, found, ofTenant(batch, job.tenant));
     }
     this.#ground.count("fenced");
     return "fenced";

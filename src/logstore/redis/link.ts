@@ -2,6 +2,7 @@ import { Redis } from "ioredis";
 import { HodeiError } from "#error.ts";
 import type { AttemptId } from "#job/id.ts";
 import { connectionOptions, type Address } from "#store/redis/address.ts";
+import { checkServer, type Wish } from "#store/redis/check.ts";
 import { explain } from "#store/redis/fault.ts";
 import { logKeys, sharedKeys, type LogKeys, type SharedKeys } from "./keys.ts";
 import { scripts, type ScriptName } from "./scripts.ts";
@@ -51,8 +52,10 @@ export class LogLink {
     return !this.#isClosed && this.#writer.status === "ready";
   }
 
-  async connect(): Promise<void> {
+  /** Error: `failed_precondition` when the server may lose or evict what it has acknowledged, and nobody allowed that. */
+  async connect(wish: Wish): Promise<void> {
     await explained(Promise.all([this.#writer.connect(), this.#reader.connect()]));
+    await explained(checkServer(this.#reader, wish));
   }
 
   /** Listens on a connection of its own. */
@@ -112,22 +115,16 @@ export class LogLink {
     return wholeViewOf(await this.write("HGETALL", this.keysOf(attempt).meta));
   }
 
-  /** A log's view and batches of its stream, both of the same moment. */
-  async viewAnd(
+  /** Batches of a log's stream, and its view a moment later. */
+  async rangeAndView(
     attempt: AttemptId,
-    range: readonly Argument[],
+    [command = "", ...args]: readonly Argument[],
   ): Promise<{ readonly view: LogView | undefined; readonly entries: unknown }> {
-    const { meta } = this.keysOf(attempt);
-    const [command = "", ...args] = range;
-    // Written in one go, so that nothing else comes between.
-    const replies = await Promise.all([
-      this.read("MULTI"),
-      this.read("HMGET", meta, ...viewFields),
+    const [entries, view] = await Promise.all([
       this.read(String(command), ...args),
-      this.read("EXEC"),
+      this.view(attempt),
     ]);
-    const [found, entries] = toArray(replies[3]);
-    return { view: parseView(toBuffers(found)), entries };
+    return { view, entries };
   }
 
   close(): void {

@@ -22,6 +22,8 @@ export interface RedisLogStoreOptions {
   readonly instance: string;
   /** `server`: acknowledged as the server's own settings have it. `replicated`: also once a replica has it. */
   readonly durability?: "server" | "replicated";
+  /** Whether a server is taken that may lose or evict what it has acknowledged. */
+  readonly allowsUnsafe?: boolean;
   /** PEM file of the authority that signed the server's certificate. */
   readonly caFile?: string;
   /** After this long without an answer a call is answered `unavailable`. */
@@ -38,6 +40,8 @@ export interface RedisLogStoreOptions {
   readonly objects?: ObjectStore | undefined;
   /** How long after its end a log goes from its stream into a segment. */
   readonly sealDelayMs?: number;
+  /** After how long somebody who began to seal a log is believed to be dead. */
+  readonly sealClaimMs?: number;
   /** How long an append waits for room. */
   readonly roomWaitMs?: number;
   readonly now?: () => number;
@@ -54,7 +58,8 @@ const leastQuotaBytes = 256 * 1024;
 /**
  * Opens the logs of an instance in Redis; any number of processes may. A batch is acknowledged once Redis has it. What is older than the live tail is in
  * segments, in the archive if there is one. A call whose outcome is unknown is answered `unavailable` after `commandTimeoutMs` at most; the connection comes
- * back by itself. Errors: `unavailable` when no server answers, `invalid_argument`.
+ * back by itself. Errors: `unavailable` when no server answers, `failed_precondition` when it is not safe,
+ * `invalid_argument`.
  */
 export async function openRedisLogStore(options: RedisLogStoreOptions): Promise<LogStore> {
   const { instance, url, caFile, objects } = options;
@@ -62,15 +67,16 @@ export async function openRedisLogStore(options: RedisLogStoreOptions): Promise<
     const text = `${JSON.stringify(instance)} is no name of an instance`;
     throw new HodeiError("invalid_argument", text);
   }
+  const isReplicated = options.durability === "replicated";
   const link = new LogLink({
     url,
     instance,
     commandTimeoutMs: options.commandTimeoutMs ?? standardTimeoutMs,
-    isReplicated: options.durability === "replicated",
+    isReplicated,
     ...(caFile === undefined ? {} : { caFile }),
   });
   try {
-    await link.connect();
+    await link.connect({ isReplicated, allowsUnsafe: options.allowsUnsafe ?? false });
   } catch (error) {
     link.close();
     throw error;
@@ -112,6 +118,7 @@ function assemble(options: RedisLogStoreOptions, link: LogLink, segments: Segmen
     segments,
     quotaBytesOf,
     segmentBytes: 4 * mebibyte,
+    claimMs: options.sealClaimMs ?? 10_000,
     onStep: options.onSealStep,
   });
   const queue = new SealQueue({

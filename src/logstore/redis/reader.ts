@@ -93,6 +93,8 @@ class Reading {
   readonly #ground: ReadGround;
   readonly #attempt: AttemptId;
   #whole: WholeView | undefined;
+  /** Where nothing was found that is known to be there. */
+  #emptyAt: number | undefined;
 
   constructor(ground: ReadGround, attempt: AttemptId, view: LogView) {
     this.#ground = ground;
@@ -130,12 +132,23 @@ class Reading {
     }
     const { view, entries } = await this.#ground.streams.after(this.#attempt, number, count);
     if (view === undefined) return "gone";
+    const before = this.view.durable.number;
     this.view = view;
+    // Part of it may have been sealed before it was asked for.
     if (view.sealed.number > number) return skip(number);
-    const groups = [this.#frames(entries)];
-    const behind = entries.at(-1)?.number ?? number;
-    // It is all there is, unless it is as much as was asked for.
-    return { groups, behind, isLast: entries.length === 0, nextCount: nextCount(entries) };
+    const last = entries.at(-1);
+    if (last !== undefined) {
+      return {
+        ...skip(last.number),
+        groups: [this.#frames(entries)],
+        nextCount: nextCount(entries),
+      };
+    }
+    if (view.durable.number <= number) return { ...skip(number), isLast: true };
+    // It was added just now, or it is not there although it should be.
+    const isLost = this.#emptyAt === number && before > number;
+    this.#emptyAt = number;
+    return skip(isLost ? before : number);
   }
 
   /** The newest batch of which all wanted records are known to be at or before `after`. Batches of the stream are looked through by the cursor. */

@@ -37,6 +37,14 @@ end
 redis.call('HSET', KEYS[1], 'i', string.format('%.0f %s', now, ARGV[1]))
 return 'ok'`,
 
+  /** Says that whoever has begun to seal is still at it. */
+  renew: `
+local claim = redis.call('HGET', KEYS[1], 'i')
+if not claim or string.match(claim, ' (.*)$') ~= ARGV[1] then return 0 end
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[1], 'i', string.format('%.0f %s', time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1]))
+return 1`,
+
   /** Replaces the oldest batches of the stream by a segment that is stored, or by nothing, and drops segments. */
   commit: `
 local claim = redis.call('HGET', KEYS[1], 'i')

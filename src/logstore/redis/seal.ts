@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { every } from "#every.ts";
 import type { AttemptId } from "#job/id.ts";
 import type { RawFrame } from "#logstore/frames/block.ts";
 import type { LogLink } from "./link.ts";
@@ -23,14 +24,13 @@ export interface SealerOptions {
   /** Bytes that a log may keep: the first half of it, and the last. */
   readonly quotaBytesOf: (tenant: string) => Promise<number>;
   readonly segmentBytes: number;
+  /** Somebody who has begun to seal is believed to be dead after so long without a word. */
+  readonly claimMs: number;
   /** For tests that end the process between two steps. */
   readonly onStep?: ((step: SealStep) => Promise<void>) | undefined;
 }
 
 export type SealStep = "claimed" | "stored" | "committed" | "cleaned";
-
-/** Somebody who has begun to seal is believed to be dead after so long: longer than it takes to store a segment with every retry. */
-const claimMs = 180_000;
 
 /** So many objects may wait to be deleted before another is begun. */
 const mostGarbage = 16;
@@ -69,11 +69,12 @@ export class Sealer {
     attempt: AttemptId,
     { view: before, keepBytes }: { readonly view: WholeView; readonly keepBytes: number },
   ): Promise<boolean> {
-    const { link, segments, onStep } = this.#options;
+    const { link, segments, claimMs, onStep } = this.#options;
     const name = segments.nameOf(randomBytes(6).toString("hex"));
     const { meta } = link.keysOf(attempt);
     const claim = await link.run("claim", [meta], [name, claimMs]);
     if (String(claim) !== "ok") return false;
+    await using _ = this.#keep(meta, name);
     try {
       await onStep?.("claimed");
       // Nobody else seals from here on, so this is what there is.
@@ -84,6 +85,14 @@ export class Sealer {
       await link.run("release", [meta], [name]).catch(() => undefined);
       throw error;
     }
+  }
+
+  /** Storing a segment may take long. */
+  #keep(meta: string, name: string): AsyncDisposable {
+    const { link, claimMs } = this.#options;
+    return every({ intervalMs: claimMs / 4, onError: () => undefined }, async () => {
+      await link.run("renew", [meta], [name]);
+    });
   }
 
   /** False when somebody else has begun to seal meanwhile. */

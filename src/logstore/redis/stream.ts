@@ -10,7 +10,7 @@ export interface StreamEntry {
   readonly payload: Buffer;
 }
 
-/** The log, and its next batches that are in the stream, of the same moment. */
+/** Batches that are in the stream, and the log a moment later. */
 export interface StreamPart {
   readonly view: LogView | undefined;
   readonly entries: readonly StreamEntry[];
@@ -63,7 +63,7 @@ export class StreamReader {
   }
 
   async #ask(attempt: AttemptId, range: readonly (string | number)[]): Promise<StreamPart> {
-    const { view, entries } = await this.#link.viewAnd(attempt, range);
+    const { view, entries } = await this.#link.rangeAndView(attempt, range);
     return { view, entries: parseEntries(entries) };
   }
 }
