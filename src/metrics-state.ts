@@ -49,6 +49,12 @@ const gauges = {
     "GPUs that the pods of workers ask for, until they are over.",
     ...byProvider,
   ],
+  hodei_replicas: [
+    "Servers that share the store of this one and live; absent where it is not shared.",
+  ],
+  hodei_replica_leading: [
+    "Whether this server starts and ends workers, for all that share its store.",
+  ],
   hodei_logs_open: ["Logs that have not ended."],
   hodei_log_stored_bytes: ["Bytes of logs on disk."],
   hodei_log_archive_stored_bytes: ["Bytes of logs in the archive; absent without one."],

@@ -13,7 +13,7 @@ import { type Worker, workerStates } from "#worker/worker.ts";
 export interface GaugeGround {
   readonly store: Pick<Store, "readDemand" | "listLiveWorkers">;
   readonly logs: Pick<LogStore, "stats">;
-  readonly scheduler: Pick<Scheduler, "attempts" | "listProviders">;
+  readonly scheduler: Pick<Scheduler, "attempts" | "listProviders" | "isLeading" | "replicas">;
   readonly metrics: Pick<Metrics, "observe">;
   /** Where the data is. */
   readonly directory: string;
@@ -25,6 +25,11 @@ export interface GaugeGround {
 export function showState(ground: GaugeGround): void {
   const { metrics, store, logs, scheduler, directory, tls, isReady } = ground;
   metrics.observe(async () => [value("hodei_server_ready", isReady() ? 1 : 0)]);
+  metrics.observe(async () => {
+    const { replicas, isLeading } = scheduler;
+    const leading = value("hodei_replica_leading", isLeading ? 1 : 0);
+    return replicas.length === 0 ? [leading] : [leading, value("hodei_replicas", replicas.length)];
+  });
   metrics.observe(async () => readQueue(store));
   metrics.observe(async () => {
     const [workers, providers] = await Promise.all([

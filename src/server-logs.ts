@@ -43,7 +43,8 @@ export async function openLogs(
   return { logs: parts.use(files), files };
 }
 
-function keepsLogsInRedis({ logStore, store }: Config): boolean {
+/** Whether other servers can read the logs that come in here. */
+export function keepsLogsInRedis({ logStore, store }: Config): boolean {
   return logStore === "redis" || (logStore === "auto" && store === "redis");
 }
 

@@ -3,6 +3,7 @@ import type { Config } from "#config.ts";
 import { openSqliteStore } from "#store/sqlite/open.ts";
 import type { Store } from "#store/store.ts";
 import type { Logger } from "#telemetry.ts";
+import { keepsLogsInRedis } from "./server-logs.ts";
 
 export interface StoreGround {
   readonly directory: string;
@@ -30,8 +31,8 @@ export async function openStore(
       durability: config.redisDurability,
       allowsUnsafe: config.redisUnsafeAllowed,
       commandTimeoutMs: config.redisTimeoutMs,
-      // Its loops would decide beside those of another server.
-      refusesOthers: true,
+      // Replicas of one that keeps logs in files could not read them.
+      refusesOthers: !keepsLogsInRedis(config),
       tenantWeights,
       log,
       ...(config.redisCaFile === "" ? {} : { caFile: config.redisCaFile }),

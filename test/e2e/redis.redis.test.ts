@@ -2,10 +2,10 @@ import { expect, onTestFinished, test } from "vitest";
 import { RedisServer } from "../store/redis-server.ts";
 import { clientForTest, ServerProcess } from "./server-process.ts";
 
-test("G1, G9 with its state in Redis, a server that is killed goes on where it was, and a second one is refused", async () => {
+test("G1, G9 with its state in Redis and logs in files, a server that is killed goes on where it was, and a second one is refused", async () => {
   const redis = await new RedisServer().start();
   onTestFinished(() => redis[Symbol.asyncDispose]());
-  const env = { HODEI_STORE: "redis", HODEI_REDIS_URL: redis.url };
+  const env = { HODEI_STORE: "redis", HODEI_REDIS_URL: redis.url, HODEI_LOG_STORE: "files" };
   const server = await ServerProcess.start(env);
   onTestFinished(() => server[Symbol.asyncDispose]());
   const client = clientForTest(server);

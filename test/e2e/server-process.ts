@@ -62,7 +62,11 @@ export class ServerProcess implements AsyncDisposable {
 
   /** Starts one, and waits until it is ready. */
   static async start(env: ServerEnv = {}): Promise<ServerProcess> {
-    const port = await freePort();
+    return ServerProcess.startAt(await freePort(), env);
+  }
+
+  /** On that port. */
+  static async startAt(port: number, env: ServerEnv): Promise<ServerProcess> {
     const given = typeof env === "function" ? env(port) : env;
     const server = new ServerProcess([port, await freePort()], given);
     await server.start();
@@ -124,6 +128,11 @@ export class ServerProcess implements AsyncDisposable {
     return this.env["HODEI_DATA_DIRECTORY"] ?? this.directory;
   }
 
+  /** Several servers may share it. */
+  get #workersDirectory(): string {
+    return this.env["HODEI_PROCESS_DIRECTORY"] ?? this.#dataDirectory;
+  }
+
   /** Where the HTTP listener answers, `host:port`. */
   get httpAddress(): string {
     return this.#httpAddress;
@@ -153,7 +162,7 @@ export class ServerProcess implements AsyncDisposable {
     const views = all.map(({ pid }) => viewOf(pid));
     const agents = views.filter(
       ({ environ }) =>
-        environ.includes("HODEI_WORKER_ID=") && environ.includes(this.#dataDirectory),
+        environ.includes("HODEI_WORKER_ID=") && environ.includes(this.#workersDirectory),
     );
     for (const { environ } of agents) {
       const marker = /HODEI_WORKER_MARKER=[0-9a-f]+/.exec(environ)?.[0];
@@ -161,7 +170,7 @@ export class ServerProcess implements AsyncDisposable {
     }
     const roots = views.filter(
       ({ cwd, environ }) =>
-        cwd.startsWith(this.#dataDirectory) ||
+        cwd.startsWith(this.#workersDirectory) ||
         [...this.#markers].some((marker) => environ.includes(marker)),
     );
     const pids = new Set(
@@ -244,7 +253,7 @@ const tenthOfTheTime = {
   HODEI_DRAIN_TIMEOUT_MS: "2000",
 } as const;
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, "127.0.0.1");
   await once(probe, "listening");
   const address = probe.address();
