@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { connectionOptions } from "#store/redis/address.ts";
+import { clusterOf, connectionOptions } from "#store/redis/address.ts";
 
 const optionsOf = (url: string) => connectionOptions({ url, commandTimeoutMs: 700 });
 
@@ -22,16 +22,36 @@ test.for([
     },
   ],
   ["rediss+sentinel://one/main", { name: "main", tls: {}, enableTLSForSentinelMode: true }],
+  ["rediss+cluster://ops:secret@one,two:7000", { username: "ops", password: "secret", tls: {} }],
 ] as const)("%s is understood", ([url, expected]) => {
   expect(optionsOf(url)).toMatchObject(expected);
 });
 
-test.for(["", "redis", "http://redis", "redis://", "redis://host/x", "redis+sentinel://host"])(
-  "%j is refused without being repeated",
-  (url) => {
-    expect(() => optionsOf(url)).toThrow(expect.objectContaining({ code: "invalid_argument" }));
-  },
-);
+test.for([
+  "",
+  "redis",
+  "http://redis",
+  "redis://",
+  "redis://host/x",
+  "redis+sentinel://host",
+  "redis+cluster://h/1",
+])("%j is refused without being repeated", (url) => {
+  expect(() => optionsOf(url)).toThrow(expect.objectContaining({ code: "invalid_argument" }));
+});
+
+test.for([
+  [
+    "redis+cluster://one,[::1]:7000",
+    [
+      { host: "one", port: 6_379 },
+      { host: "::1", port: 7_000 },
+    ],
+  ],
+  ["rediss+cluster://ops:secret@one:1/", [{ host: "one", port: 1 }]],
+  ["redis://one", undefined],
+] as const)("the first nodes of %s are known", ([url, expected]) => {
+  expect(clusterOf({ url, commandTimeoutMs: 700 })).toEqual(expected);
+});
 
 test("no connection keeps, resends or waits for ever", () => {
   expect(optionsOf("redis://host")).toMatchObject({

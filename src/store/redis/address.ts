@@ -1,6 +1,7 @@
 import type { RedisOptions } from "ioredis";
 import { readFileSync } from "node:fs";
 import { HodeiError } from "#error.ts";
+import type { Node } from "./cluster.ts";
 
 const plainPort = 6_379;
 const sentinelPort = 26_379;
@@ -10,7 +11,7 @@ const keepAliveMs = 5_000;
 const longestPauseMs = 1_000;
 
 export interface Address {
-  /** `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/name`, `rediss+sentinel://…` or `unix:///path`. */
+  /** `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/name`, `rediss+sentinel://…`, `redis+cluster://host,host`, `rediss+cluster://…` or `unix:///path`. */
   readonly url: string;
   /** PEM file of the authority that signed the server's certificate; empty or undefined: those of the system. */
   readonly caFile?: string;
@@ -36,11 +37,17 @@ export function connectionOptions(address: Address): Omit<RedisOptions, "replyMa
     noDelay: true,
     retryStrategy: pauseOf,
     // After a failover the old primary refuses; the next connection goes to the new one.
-    reconnectOnError: (error) => (error.message.startsWith("READONLY") ? 1 : false),
+    reconnectOnError: (error) => (/^(READONLY|MOVED)/.test(error.message) ? 1 : false),
   };
 }
 
-function pauseOf(tries: number): number {
+/** Nodes of a cluster to ask first; undefined when the URL is of none. */
+export function clusterOf({ url }: Address): readonly Node[] | undefined {
+  const rest = /^rediss?\+cluster:\/\/(.*)$/s.exec(url)?.[1];
+  return rest === undefined ? undefined : partsOfCluster(rest).nodes;
+}
+
+export function pauseOf(tries: number): number {
   const longest = Math.min(longestPauseMs, 25 * 2 ** Math.min(tries, 10));
   return Math.round(longest * (0.5 + Math.random() / 2));
 }
@@ -64,9 +71,28 @@ function whereOf({ url, caFile }: Address): RedisOptions {
         sentinelTLS: secure,
         enableTLSForSentinelMode: true,
       };
+    case "redis+cluster":
+      return partsOfCluster(rest).account;
+    case "rediss+cluster":
+      return { ...partsOfCluster(rest).account, tls: secure };
     default:
       throw refused();
   }
+}
+
+/** `user:password@host:port,host:port`. */
+function partsOfCluster(rest: string) {
+  const found = /^(?:([^:@/]*):([^@/]*)@)?([^@/]+)\/?$/.exec(rest);
+  if (found === null) throw refused();
+  const [, username = "", password = "", hosts = ""] = found;
+  return { account: accountOf(username, password), nodes: nodesOf(hosts, plainPort) };
+}
+
+function nodesOf(hosts: string, standardPort: number): Node[] {
+  return hosts.split(",").map((host) => {
+    const [, address = "", port] = /^(.*?)(?::(\d+))?$/.exec(host) ?? [];
+    return { host: address.replace(/^\[(.*)\]$/, "$1"), port: Number(port ?? standardPort) };
+  });
 }
 
 function plainOf(text: string): RedisOptions {
@@ -87,12 +113,8 @@ function sentinelOf(rest: string): RedisOptions {
   const found = /^(?:([^:@/]*):([^@/]*)@)?([^@/]+)\/([^/]+)(?:\/(\d+))?$/.exec(rest);
   if (found === null) throw refused();
   const [, username = "", password = "", hosts = "", name = "", db = ""] = found;
-  const sentinels = hosts.split(",").map((host) => {
-    const [, address = "", port] = /^(.*?)(?::(\d+))?$/.exec(host) ?? [];
-    return { host: address.replace(/^\[(.*)\]$/, "$1"), port: Number(port ?? sentinelPort) };
-  });
   return {
-    sentinels,
+    sentinels: nodesOf(hosts, sentinelPort),
     name,
     ...accountOf(username, password),
     db: databaseOf(db),

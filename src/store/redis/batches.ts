@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import { createHash } from "node:crypto";
 import { HodeiError } from "#error.ts";
+import { prefixOf, type Connection } from "./connect.ts";
 import { explain, faultOf } from "./fault.ts";
 import { luaAccess } from "./lua-access.ts";
 import { luaBase, luaRun } from "./lua-base.ts";
@@ -11,7 +12,7 @@ import { luaReplicas } from "./lua-replicas.ts";
 import { luaWorkers } from "./lua-workers.ts";
 import { Mark } from "./mark.ts";
 import { pack, unpack, type Packable, type Unpacked } from "./pack.ts";
-import { specKey, type LargeSpec } from "./specs.ts";
+import type { LargeSpec, Shelf } from "./specs.ts";
 
 const stepFiles = [luaQueue, luaJobs, luaDispatch, luaWorkers, luaAccess, luaReplicas];
 const script = [luaBase, ...stepFiles, luaRun].join("");
@@ -22,15 +23,14 @@ const maxFlights = 4;
 /** Bounds of one batch, so that no script holds up the others for long. */
 const maxSteps = 256;
 const maxBytes = 1024 * 1024;
-/** How long a replica may take to confirm. */
-const replicaMs = 1_000;
 
 /** Steps that change nothing that anybody could see. */
 const reads = /^(find|list|scan|count|read)/;
 
 export interface BatchOptions {
   readonly instance: string;
-  readonly isReplicated: boolean;
+  /** How long a replica may take to confirm; undefined: none has to. */
+  readonly replicaMs: number | undefined;
   readonly maxEvents: number;
   readonly weights: Readonly<Record<string, number>>;
 }
@@ -57,22 +57,26 @@ interface Pending {
 /** Gathers the steps of one turn of the event loop into one script, which does them in their order. */
 export class Batches {
   readonly redis: Redis;
+  readonly shelf: Shelf;
   readonly instance: string;
   readonly prefix: string;
   readonly #head: Buffer;
   readonly #mark: Mark;
-  readonly #isReplicated: boolean;
+  readonly #replicaMs: number | undefined;
   #gathered: Pending[] = [];
   #flights = 0;
   #isScheduled = false;
+  /** Whether a batch waits for its large specs to be stored. What comes behind it waits too, so that all keep their order. */
+  #isPutting = false;
   #isClosing = false;
   #onIdle: (() => void) | undefined;
 
-  constructor(redis: Redis, options: BatchOptions) {
+  constructor({ redis, shelf }: Connection, options: BatchOptions) {
     this.redis = redis;
+    this.shelf = shelf;
     this.instance = options.instance;
     this.prefix = prefixOf(options.instance);
-    this.#isReplicated = options.isReplicated;
+    this.#replicaMs = options.replicaMs;
     this.#mark = new Mark(this.prefix);
     this.#head = pack([options.maxEvents, Object.entries(options.weights)]);
   }
@@ -103,11 +107,13 @@ export class Batches {
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#flights >= maxFlights) return;
+    if (this.#isScheduled || this.#flights >= maxFlights || this.#isPutting) return;
     this.#isScheduled = true;
     setImmediate(() => {
       this.#isScheduled = false;
-      while (this.#gathered.length > 0 && this.#flights < maxFlights) void this.#fly();
+      while (this.#gathered.length > 0 && this.#flights < maxFlights && !this.#isPutting) {
+        void this.#fly();
+      }
     });
   }
 
@@ -115,7 +121,9 @@ export class Batches {
     const batch = this.#takeBatch();
     this.#flights++;
     try {
-      const answers = await this.#run(batch);
+      const specs = batch.flatMap((pending) => pending.specs);
+      if (this.shelf.isApart && specs.length > 0) await this.#putApart(specs);
+      const answers = await this.#run(batch, this.shelf.isApart ? [] : specs);
       for (const [at, pending] of batch.entries()) settle(pending, answers[at]);
     } catch (cause) {
       const error = explain(cause);
@@ -140,19 +148,35 @@ export class Batches {
     return this.#gathered.splice(0, count);
   }
 
-  async #run(batch: readonly Pending[]): Promise<readonly unknown[]> {
+  /** They are noted first, so that those whose job never came to be are found and deleted later. */
+  async #putApart(specs: readonly LargeSpec[]): Promise<void> {
+    this.#isPutting = true;
+    try {
+      const now = Date.now();
+      const noted = specs.flatMap(({ ref }) => [now, ref]);
+      await this.redis.zadd(`${this.prefix}put`, ...noted);
+      await Promise.all(specs.map((spec) => this.shelf.put(spec)));
+    } finally {
+      this.#isPutting = false;
+      // The script of this batch is sent before anything that is scheduled now.
+      this.#schedule();
+    }
+  }
+
+  async #run(batch: readonly Pending[], specs: readonly LargeSpec[]): Promise<readonly unknown[]> {
     const steps = batch.flatMap(({ name, term, args }) => [name, term, args]);
     const number = this.#mark.next();
     const args = [1, this.prefix, this.#head, this.#mark.id, number, ...steps];
-    const specs = batch.flatMap((pending) => pending.specs);
-    const isConfirmed = this.#isReplicated && !batch.every(({ name }) => reads.test(name));
+    const isConfirmed = !batch.every(({ name }) => reads.test(name));
     const send = (command: "EVALSHA" | "EVAL", what: string) => {
       const call = [what, ...args];
       const answers =
         specs.length === 0
           ? this.redis.callBuffer(command, ...call)
           : this.#transact(specs, [command, ...call]);
-      return isConfirmed ? this.#confirm(answers) : answers;
+      return isConfirmed && this.#replicaMs !== undefined
+        ? this.#confirm(answers, this.#replicaMs)
+        : answers;
     };
     const answers = await send("EVALSHA", scriptHash).catch((error: unknown) => {
       if (error instanceof Error && error.message.startsWith("NOSCRIPT")) {
@@ -175,7 +199,7 @@ export class Batches {
     // Written in one go, so that nothing else comes between.
     const replies = await Promise.all([
       redis.call("MULTI"),
-      ...specs.map(({ ref, bytes }) => redis.set(specKey(this.instance, ref), Buffer.from(bytes))),
+      ...specs.map((spec) => this.shelf.put(spec)),
       redis.callBuffer(String(command), ...args),
       redis.callBuffer("EXEC"),
     ]);
@@ -185,17 +209,12 @@ export class Batches {
     return answers;
   }
 
-  async #confirm(answers: Promise<unknown>): Promise<unknown> {
+  async #confirm(answers: Promise<unknown>, replicaMs: number): Promise<unknown> {
     // Sent right behind the script, so that it waits for just that.
     const [done, replicas] = await Promise.all([answers, this.redis.wait(1, replicaMs)]);
     if (replicas >= 1) return done;
     throw new HodeiError("unavailable", "no replica of Redis confirmed; the outcome is unknown");
   }
-}
-
-/** All keys of one instance are in one slot of a cluster. */
-export function prefixOf(instance: string): string {
-  return `hodei:{${instance}}:`;
 }
 
 function settle(pending: Pending, bytes: unknown): void {

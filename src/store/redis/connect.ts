@@ -1,15 +1,71 @@
-import { Redis } from "ioredis";
+import { Cluster, Redis } from "ioredis";
 import { HodeiError } from "#error.ts";
 import type { Logger } from "#telemetry.ts";
-import { connectionOptions, type Address } from "./address.ts";
+import { clusterOf, connectionOptions, pauseOf, type Address } from "./address.ts";
+import { ownerConnector } from "./cluster.ts";
 import { explain } from "./fault.ts";
+import { ownShelf, spreadShelf, type Shelf } from "./specs.ts";
+
+/** How often the servers of a cluster are asked who has what. */
+const slotsRefreshMs = 5_000;
+
+export interface Place {
+  readonly instance: string;
+  /** How long a replica may take to confirm a large spec; undefined: none has to. */
+  readonly replicaMs?: number | undefined;
+  readonly log?: Logger | undefined;
+}
+
+/** The ways to an instance. */
+export interface Connection {
+  readonly redis: Redis;
+  readonly shelf: Shelf;
+  close(): void;
+}
+
+/** All keys of one instance, but for large specs, are in one slot of a cluster. */
+export function prefixOf(instance: string): string {
+  return `hodei:{${instance}}:`;
+}
 
 /**
- * Opens a connection, which comes back by itself. Errors: `unavailable` when no server answers or lets the user in, `invalid_argument` for a URL that is
- * none.
+ * Opens the connections to an instance, which come back by themselves. Errors: `unavailable` when no server answers or lets the user in, `invalid_argument` for a
+ * URL that is none.
  */
-export async function connectRedis(address: Address, log?: Logger): Promise<Redis> {
-  const redis = new Redis(connectionOptions(address));
+export async function connectRedis(address: Address, place: Place): Promise<Connection> {
+  const { instance, replicaMs, log } = place;
+  const options = connectionOptions(address);
+  const seeds = clusterOf(address);
+  if (seeds === undefined) {
+    const redis = await connectOne(new Redis(options), log);
+    return { redis, shelf: ownShelf(redis, instance), close: () => redis.disconnect() };
+  }
+  const Connector = ownerConnector(seeds, prefixOf(instance));
+  const redis = await connectOne(new Redis({ ...options, Connector }), log);
+  const { retryStrategy: _, enableOfflineQueue: __, ...each } = options;
+  const cluster = new Cluster([...seeds], {
+    redisOptions: each,
+    enableOfflineQueue: false,
+    lazyConnect: true,
+    clusterRetryStrategy: pauseOf,
+    slotsRefreshInterval: slotsRefreshMs,
+    ...(options.tls === undefined ? {} : { dnsLookup: (host, done) => done(null, host) }),
+  });
+  cluster.on("error", () => undefined); // Each command says it itself.
+  const close = () => {
+    cluster.disconnect();
+    redis.disconnect();
+  };
+  try {
+    await cluster.connect();
+  } catch (error) {
+    close();
+    throw explain(error).error;
+  }
+  return { redis, shelf: spreadShelf(cluster, instance, replicaMs), close };
+}
+
+async function connectOne(redis: Redis, log: Logger | undefined): Promise<Redis> {
   const seen = watchConnection(redis, log);
   try {
     await redis.connect();

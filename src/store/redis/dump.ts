@@ -3,15 +3,14 @@ import { HodeiError } from "#error.ts";
 import type { JobId } from "#job/id.ts";
 import { wholeDump, type DumpedRow, type StoreDump } from "#store/dump.ts";
 import { auditEntryOf, tokenOf } from "./access.ts";
-import { connectRedis } from "./connect.ts";
+import { connectRedis, prefixOf } from "./connect.ts";
 import { checkServer } from "./check.ts";
 import { explain } from "./fault.ts";
-import { prefixOf } from "./batches.ts";
 import { load } from "./load.ts";
 import { unpack } from "./pack.ts";
 import { decodeProvider, eventOf } from "./providers.ts";
 import { decodeEvents, decodeJob, refsOf } from "./rows.ts";
-import { readSpecs } from "./specs.ts";
+import type { Shelf } from "./specs.ts";
 import { maybeBytes, toBytes, toList, toNumber, toText } from "./values.ts";
 import { decodeWorker } from "./workers.ts";
 import { refuseOthers } from "./open.ts";
@@ -27,28 +26,28 @@ const chunkRows = 200;
 
 /** Opens an instance in Redis to be copied. Errors: as of `openRedisStore`; `failed_precondition` while a server uses it. */
 export async function openRedisDump({ url, instance }: RedisDumpOptions): Promise<StoreDump> {
-  const redis = await connectRedis({ url, commandTimeoutMs });
+  const connection = await connectRedis({ url, commandTimeoutMs }, { instance });
+  const { redis, shelf } = connection;
   const prefix = prefixOf(instance);
   try {
     await refuseOthers(redis, { instance, prefix });
   } catch (error) {
-    redis.disconnect();
+    connection.close();
     throw error instanceof HodeiError ? error : explain(error).error;
   }
   return {
-    dump: () => wholeDump(rowsOf(redis, instance)),
+    dump: () => wholeDump(rowsOf(redis, shelf, prefix)),
     load: async (records) => {
       await checkServer(redis, { isReplicated: false, allowsUnsafe: false });
-      return load(redis, instance, records);
+      return load(connection, prefix, records);
     },
-    [Symbol.asyncDispose]: async () => redis.disconnect(),
+    [Symbol.asyncDispose]: async () => connection.close(),
   };
 }
 
-async function* rowsOf(redis: Redis, instance: string): AsyncGenerator<DumpedRow> {
-  const prefix = prefixOf(instance);
+async function* rowsOf(redis: Redis, shelf: Shelf, prefix: string): AsyncGenerator<DumpedRow> {
   yield* workersOf(redis, prefix);
-  yield* jobsOf(redis, instance);
+  yield* jobsOf(redis, shelf, prefix);
   yield* keysOf(redis, prefix);
   for (const id of await redis.zrange(`${prefix}ti`, "0", "-1")) {
     const row = await redis.hgetBuffer(`${prefix}t`, id);
@@ -78,8 +77,7 @@ async function* workersOf(redis: Redis, prefix: string): AsyncGenerator<DumpedRo
   }
 }
 
-async function* jobsOf(redis: Redis, instance: string): AsyncGenerator<DumpedRow> {
-  const prefix = prefixOf(instance);
+async function* jobsOf(redis: Redis, shelf: Shelf, prefix: string): AsyncGenerator<DumpedRow> {
   for await (const ids of chunksOf((from, to) =>
     redis.lrange(`${prefix}i`, String(from), String(to)),
   )) {
@@ -88,7 +86,7 @@ async function* jobsOf(redis: Redis, instance: string): AsyncGenerator<DumpedRow
       redis.hmgetBuffer(`${prefix}j`, ...ids),
     ]);
     const rows = ids.map((id, at) => [Buffer.from(id), known[at] ?? false, changed[at] ?? false]);
-    const specs = await readSpecs(redis, instance, refsOf(rows));
+    const specs = await shelf.read(refsOf(rows));
     for (const shown of rows) {
       const job = decodeJob(shown, specs);
       if (job !== undefined) yield { kind: "job", job, events: decodeEvents(shown) };

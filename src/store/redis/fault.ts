@@ -49,10 +49,12 @@ export function explain(cause: unknown): Fault {
 }
 
 const refusals = new Set([
+  "ASK",
   "BUSY",
   "CLUSTERDOWN",
   "LOADING",
   "MASTERDOWN",
+  "MOVED",
   "NOREPLICAS",
   "READONLY",
   "TRYAGAIN",

@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import type { Batches } from "./batches.ts";
 import { explain } from "./fault.ts";
 import type { Packable, Unpacked } from "./pack.ts";
-import { readSpecs, specKey, type LargeSpec } from "./specs.ts";
+import type { LargeSpec } from "./specs.ts";
 import { toList, toText } from "./values.ts";
 
 /** What the steps of a store go through. */
@@ -42,22 +42,16 @@ export class Link {
   }
 
   specs(refs: readonly string[]): Promise<ReadonlyMap<string, Uint8Array>> {
-    return this.#try(() => readSpecs(this.redis, this.#batches.instance, refs));
+    return this.#try(() => this.#batches.shelf.read(refs));
   }
 
   /** Deletes large specs whose jobs are gone; at most `limit`. Gives how many there were. */
   async discardSpecs(limit: number): Promise<number> {
     const refs = toList(await this.step("listTrash", limit)).map(toText);
     if (refs.length === 0) return 0;
-    const keys = refs.map((ref) => specKey(this.#batches.instance, ref));
-    await this.#try(() => this.redis.unlink(...keys));
+    await this.#try(() => this.#batches.shelf.drop(refs));
     await this.step("dropTrash", refs);
     return refs.length;
-  }
-
-  /** Waits for what was called before. */
-  close(): Promise<void> {
-    return this.#batches.close();
   }
 
   async #try<Answer>(command: () => Promise<Answer>): Promise<Answer> {

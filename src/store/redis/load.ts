@@ -15,8 +15,8 @@ import { isExpected, workerStates } from "#worker/worker.ts";
 import { schemaVersion } from "./check.ts";
 import { auditOf } from "./jobs.ts";
 import { pack } from "./pack.ts";
-import { prefixOf } from "./batches.ts";
-import { largeSpecOf, specKey, type LargeSpec } from "./specs.ts";
+import type { Connection } from "./connect.ts";
+import { clearKeys, largeSpecOf, type LargeSpec, type Shelf } from "./specs.ts";
 import { failureText, packStatic, stageNumber, usageOf } from "./rows.ts";
 
 /** Rows that are sent at a time. */
@@ -26,13 +26,16 @@ const unfinished = "loading";
 
 /** Fills an empty instance; nobody else may use it. What was loaded only in part before is deleted first, and what fails is deleted. */
 export async function load(
-  redis: Redis,
-  instance: string,
+  { redis, shelf }: Pick<Connection, "redis" | "shelf">,
+  prefix: string,
   records: AsyncIterable<DumpRecord>,
 ): Promise<DumpCounts> {
-  const prefix = prefixOf(instance);
+  const clear = async () => {
+    await shelf.clear();
+    await clearKeys(redis, prefix);
+  };
   const schemaKey = `${prefix}schema`;
-  if ((await redis.get(schemaKey)) === unfinished) await clear(redis, instance);
+  if ((await redis.get(schemaKey)) === unfinished) await clear();
   for (const key of ["s", "w", "t", "p", "k", "a"]) {
     if ((await redis.exists(`${prefix}${key}`)) === 1) {
       throw new HodeiError("failed_precondition", "the store to copy to is not empty");
@@ -41,47 +44,37 @@ export async function load(
   await redis.set(schemaKey, unfinished);
   const reader = new DumpReader();
   try {
-    const loader = new Loader(redis, instance);
+    const loader = new Loader(redis, shelf, prefix);
     for await (const row of reader.read(records)) await loader.take(row);
     await loader.finish();
     await redis.set(schemaKey, schemaVersion);
   } catch (error) {
-    await clear(redis, instance);
+    await clear();
     throw error;
   }
   return reader.counts;
 }
 
-async function clear(redis: Redis, instance: string): Promise<void> {
-  for (const prefix of [prefixOf(instance), specKey(instance, "")]) {
-    const match = `${prefix.replaceAll(/[[\]*?\\]/g, String.raw`\$&`)}*`;
-    for await (const keys of redis.scanStream({ match, count: 1_000 })) {
-      const found = keys as string[];
-      if (found.length > 0) await redis.unlink(...found);
-    }
-  }
-}
-
 class Loader {
   readonly #redis: Redis;
-  readonly #instance: string;
+  readonly #shelf: Shelf;
   readonly #prefix: string;
   /** Jobs of workers that are not over, by worker; a worker comes before its jobs. */
   readonly #workers = new Map<string, { worker: DumpedWorker; jobs: string[] }>();
   #pipeline: ChainableCommander;
   #newest = 0;
 
-  constructor(redis: Redis, instance: string) {
+  constructor(redis: Redis, shelf: Shelf, prefix: string) {
     this.#redis = redis;
-    this.#instance = instance;
-    this.#prefix = prefixOf(instance);
+    this.#shelf = shelf;
+    this.#prefix = prefix;
     this.#pipeline = redis.pipeline();
   }
 
   async take(row: DumpedRow): Promise<void> {
     switch (row.kind) {
       case "job":
-        this.#takeJob(row.job, row.events);
+        await this.#takeJob(row.job, row.events);
         break;
       case "key":
         this.#takeKey(row.key);
@@ -136,14 +129,11 @@ class Loader {
     return `${this.#prefix}${name}`;
   }
 
-  #takeJob(job: Job, events: readonly JobEvent[]): void {
+  async #takeJob(job: Job, events: readonly JobEvent[]): Promise<void> {
     const { id, tenant, classKey, priority } = job;
     this.#newest = Math.max(this.#newest, numberOf(id));
     const large = largeSpecOf(job.spec);
-    if (large !== undefined) {
-      const bytes = Buffer.from(large.bytes);
-      this.#pipeline.set(specKey(this.#instance, large.ref), bytes);
-    }
+    if (large !== undefined) await this.#shelf.put(large);
     this.#pipeline
       .hset(this.#key("s"), id, staticOf(job, events, large))
       .hset(this.#key("j"), id, rowOf(job, events))

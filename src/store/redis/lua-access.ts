@@ -153,9 +153,18 @@ local function sweepTokens(now, left)
   return left
 end
 
+-- Large specs whose submit never came, or came to nothing.
+local function sweepPut(now)
+  for _, ref in ipairs(call('ZRANGEBYSCORE', K .. 'put', '-inf', now - 86400000, 'LIMIT', 0, 200)) do
+    discard(ref)
+    forgetPut(ref)
+  end
+end
+
 steps.expire = function(a)
   local now, left = a[1], a[2]
   flush()
+  sweepPut(now)
   left = sweepJobs(now, left)
   left = sweep('xw', now, left, function(id)
     call('HDEL', W, id)

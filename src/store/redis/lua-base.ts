@@ -10,7 +10,7 @@ import { markSeconds } from "./mark.ts";
  * deadlines, jobs on workers, ends of records · q:<tenant>:<class> what may be claimed, b:<tenant>:<class> what backs off (both: higher priority, then
  * older, first) · delayed: until when · turn:<class>, idle:<class> whose turn it is · kinds, queued counts · k, xk idempotency keys · w, wa, wl, xw
  * workers · plan: jobs for which workers are expected · t, ti, xt tokens · a, xa audit · p providers · pe:<name>, xe their events · trash large specs
- * without a job · mark:<process> the last batch of each process that changed something · lead who leads · replicas, alive (until when) the servers · hn, heard the order in which workers were heard
+ * without a job, put those that wait for theirs (in a cluster) · mark:<process> the last batch of each process that changed something · lead who leads · replicas, alive (until when) the servers · hn, heard the order in which workers were heard
  */
 export const luaBase = String.raw`
 local K = KEYS[1]
@@ -172,7 +172,10 @@ export const luaRun = String.raw`
 -- The large specs that came with it are there already.
 local function refuseStep(name, a)
   if name == 'submitJobs' then
-    for _, job in ipairs(a[1]) do discard(job[10]) end
+    for _, job in ipairs(a[1]) do
+      discard(job[10])
+      forgetPut(job[10])
+    end
   end
   return { 'fault', 'DEPOSED' }
 end

@@ -77,6 +77,11 @@ local function discard(ref)
   if ref then call('SADD', K .. 'trash', ref) end
 end
 
+-- A large spec that was stored before is not only noted any more.
+local function forgetPut(ref)
+  if ref then call('ZREM', K .. 'put', ref) end
+end
+
 steps.submitJobs = function(a)
   local jobs, now, audit = a[1], a[2], a[3]
   promote(now)
@@ -84,6 +89,7 @@ steps.submitJobs = function(a)
   for at, job in ipairs(jobs) do
     local outcome = submitJob(job, now)
     outcomes[at] = outcome
+    forgetPut(job[10])
     if outcome[1] ~= 'accepted' or outcome[4] then discard(job[10]) end
   end
   if audit then

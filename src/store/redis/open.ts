@@ -18,7 +18,7 @@ import { toNumber } from "./values.ts";
 import { workerSteps } from "./workers.ts";
 
 export interface RedisStoreOptions {
-  /** `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/name`, `rediss+sentinel://…` or `unix:///path`. */
+  /** `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/name`, `rediss+sentinel://…`, `redis+cluster://host,host`, `rediss+cluster://…` or `unix:///path`. */
   readonly url: string;
   /** Whose state it is, where several share a Redis: letters, digits and inner hyphens. */
   readonly instance: string;
@@ -45,6 +45,8 @@ export interface RedisStoreOptions {
 }
 
 const standardTimeoutMs = 1_500;
+/** How long a replica may take to confirm. */
+const replicaMs = 1_000;
 /** Rows that one script deletes. */
 const expireChunk = 200;
 
@@ -64,10 +66,12 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   const commandTimeoutMs = options.commandTimeoutMs ?? standardTimeoutMs;
   const address = { url, commandTimeoutMs, ...(caFile === undefined ? {} : { caFile }) };
   const isReplicated = options.durability === "replicated";
-  const redis = await connectRedis(address, log);
-  const batches = new Batches(redis, {
+  const confirmMs = isReplicated ? replicaMs : undefined;
+  const connection = await connectRedis(address, { instance, replicaMs: confirmMs, log });
+  const { redis } = connection;
+  const batches = new Batches(connection, {
     instance,
-    isReplicated,
+    replicaMs: confirmMs,
     maxEvents: options.maxEventsPerJob ?? defaultMaxEvents,
     weights: options.tenantWeights ?? {},
   });
@@ -80,21 +84,28 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
       await refuseOthers(redis, { instance, prefix: batches.prefix });
     }
   } catch (error) {
-    redis.disconnect();
+    connection.close();
     throw error instanceof HodeiError ? error : explain(error).error;
   }
   redis.on("ready", () => void tellLost(batches, options));
   const link = new Link(batches);
   const ledBy = (term: number): Store => ({
-    ...storeOf(link.ledBy(term)),
+    ...stepsOf(link.ledBy(term)),
     replicas,
     [Symbol.asyncDispose]: async () => undefined,
   });
   const replicas = { ...replicaSteps(link), ledBy };
-  return { ...storeOf(link), replicas };
+  return {
+    ...stepsOf(link),
+    replicas,
+    [Symbol.asyncDispose]: async () => {
+      await batches.close();
+      connection.close();
+    },
+  };
 }
 
-function storeOf(link: Link): Store {
+function stepsOf(link: Link): Omit<Store, typeof Symbol.asyncDispose> {
   return {
     ...jobSteps(link),
     ...dispatchSteps(link),
@@ -113,10 +124,6 @@ function storeOf(link: Link): Store {
       return done;
     },
     follow: (listener) => followNews(link.redis, `${link.prefix}news`, listener),
-    [Symbol.asyncDispose]: async () => {
-      await link.close();
-      link.redis.disconnect();
-    },
   };
 }
 
