@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { clusterOf, connectionOptions } from "#store/redis/address.ts";
+import { clusterOptions, connectionOptions } from "#store/redis/address.ts";
 
 const optionsOf = (url: string) => connectionOptions({ url, commandTimeoutMs: 700 });
 
@@ -22,7 +22,6 @@ test.for([
     },
   ],
   ["rediss+sentinel://one/main", { name: "main", tls: {}, enableTLSForSentinelMode: true }],
-  ["rediss+cluster://ops:secret@one,two:7000", { username: "ops", password: "secret", tls: {} }],
 ] as const)("%s is understood", ([url, expected]) => {
   expect(optionsOf(url)).toMatchObject(expected);
 });
@@ -39,18 +38,22 @@ test.for([
   expect(() => optionsOf(url)).toThrow(expect.objectContaining({ code: "invalid_argument" }));
 });
 
-test.for([
-  [
-    "redis+cluster://one,[::1]:7000",
-    [
+test("a cluster is understood where one may be, and refused elsewhere", () => {
+  const options = (url: string) => clusterOptions({ url, commandTimeoutMs: 700 });
+  expect(options("redis+cluster://one,[::1]:7000")).toMatchObject({
+    nodes: [
       { host: "one", port: 6_379 },
       { host: "::1", port: 7_000 },
     ],
-  ],
-  ["rediss+cluster://ops:secret@one:1/", [{ host: "one", port: 1 }]],
-  ["redis://one", undefined],
-] as const)("the first nodes of %s are known", ([url, expected]) => {
-  expect(clusterOf({ url, commandTimeoutMs: 700 })).toEqual(expected);
+  });
+  expect(options("rediss+cluster://ops:secret@one:1/")).toMatchObject({
+    nodes: [{ host: "one", port: 1 }],
+    options: { username: "ops", password: "secret", tls: {}, commandTimeout: 700 },
+  });
+  expect(options("redis://one")).toBeUndefined();
+  const refused = expect.objectContaining({ code: "invalid_argument" }) as Error;
+  expect(() => options("redis+cluster://one/1")).toThrow(refused);
+  expect(() => optionsOf("redis+cluster://one")).toThrow(refused);
 });
 
 test("no connection keeps, resends or waits for ever", () => {

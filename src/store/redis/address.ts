@@ -18,33 +18,44 @@ export interface Address {
   readonly commandTimeoutMs: number;
 }
 
+type OneOptions = Omit<RedisOptions, "replyMapping">;
+
 /**
  * How a connection is made so that nothing hangs: commands are not kept while there is none, and none is sent twice. Error: `invalid_argument`
- * when the URL is none of Redis.
+ * when the URL is none of one Redis.
  */
-export function connectionOptions(address: Address): Omit<RedisOptions, "replyMapping"> {
+export function connectionOptions(address: Address): OneOptions {
+  return { ...whereOf(address), ...limitsOf(address) };
+}
+
+/** The same for the nodes of a cluster, and which to ask first; undefined when the URL is of none. */
+export function clusterOptions(
+  address: Address,
+): { readonly nodes: readonly Node[]; readonly options: OneOptions } | undefined {
+  const found = /^redis(s?)\+cluster:\/\/(.*)$/s.exec(address.url);
+  if (found === null) return undefined;
+  const [, isSecure, rest = ""] = found;
+  const { account, nodes } = partsOfCluster(rest);
+  const tls = isSecure === "" ? {} : { tls: secureOf(address) };
+  return { nodes, options: { ...account, ...tls, ...limitsOf(address) } };
+}
+
+function limitsOf({ commandTimeoutMs }: Address) {
   return {
-    ...whereOf(address),
     protocol: 2,
     lazyConnect: true,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    commandTimeout: address.commandTimeoutMs,
+    commandTimeout: commandTimeoutMs,
     connectTimeout: connectMs,
-    socketTimeout: 3 * address.commandTimeoutMs,
+    socketTimeout: 3 * commandTimeoutMs,
     keepAlive: keepAliveMs,
     noDelay: true,
     retryStrategy: pauseOf,
     // After a failover the old primary refuses; the next connection goes to the new one.
-    reconnectOnError: (error) => (/^(READONLY|MOVED)/.test(error.message) ? 1 : false),
-  };
-}
-
-/** Nodes of a cluster to ask first; undefined when the URL is of none. */
-export function clusterOf({ url }: Address): readonly Node[] | undefined {
-  const rest = /^rediss?\+cluster:\/\/(.*)$/s.exec(url)?.[1];
-  return rest === undefined ? undefined : partsOfCluster(rest).nodes;
+    reconnectOnError: (error: Error) => (/^(READONLY|MOVED)/.test(error.message) ? 1 : false),
+  } as const;
 }
 
 export function pauseOf(tries: number): number {
@@ -52,8 +63,13 @@ export function pauseOf(tries: number): number {
   return Math.round(longest * (0.5 + Math.random() / 2));
 }
 
-function whereOf({ url, caFile }: Address): RedisOptions {
-  const secure = caFile ? { ca: readFileSync(caFile) } : {};
+function secureOf({ caFile }: Address) {
+  return caFile ? { ca: readFileSync(caFile) } : {};
+}
+
+function whereOf(address: Address): RedisOptions {
+  const { url } = address;
+  const secure = secureOf(address);
   const [, scheme, rest = ""] = /^([a-z+]+):\/\/(.*)$/s.exec(url) ?? [];
   switch (scheme) {
     case "unix":
@@ -72,9 +88,10 @@ function whereOf({ url, caFile }: Address): RedisOptions {
         enableTLSForSentinelMode: true,
       };
     case "redis+cluster":
-      return partsOfCluster(rest).account;
     case "rediss+cluster":
-      return { ...partsOfCluster(rest).account, tls: secure };
+      throw new HodeiError("invalid_argument", "a cluster of Redis keeps jobs, and no logs", {
+        hint: "keep logs elsewhere: HODEI_LOG_STORE=files",
+      });
     default:
       throw refused();
   }

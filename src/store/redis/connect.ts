@@ -1,7 +1,7 @@
 import { Cluster, Redis } from "ioredis";
 import { HodeiError } from "#error.ts";
 import type { Logger } from "#telemetry.ts";
-import { clusterOf, connectionOptions, pauseOf, type Address } from "./address.ts";
+import { clusterOptions, connectionOptions, pauseOf, type Address } from "./address.ts";
 import { ownerConnector } from "./cluster.ts";
 import { explain } from "./fault.ts";
 import { ownShelf, spreadShelf, type Shelf } from "./specs.ts";
@@ -34,16 +34,16 @@ export function prefixOf(instance: string): string {
  */
 export async function connectRedis(address: Address, place: Place): Promise<Connection> {
   const { instance, replicaMs, log } = place;
-  const options = connectionOptions(address);
-  const seeds = clusterOf(address);
-  if (seeds === undefined) {
-    const redis = await connectOne(new Redis(options), log);
+  const found = clusterOptions(address);
+  if (found === undefined) {
+    const redis = await connectOne(new Redis(connectionOptions(address)), log);
     return { redis, shelf: ownShelf(redis, instance), close: () => redis.disconnect() };
   }
-  const Connector = ownerConnector(seeds, prefixOf(instance));
+  const { nodes, options } = found;
+  const Connector = ownerConnector(nodes, prefixOf(instance));
   const redis = await connectOne(new Redis({ ...options, Connector }), log);
   const { retryStrategy: _, enableOfflineQueue: __, ...each } = options;
-  const cluster = new Cluster([...seeds], {
+  const cluster = new Cluster([...nodes], {
     redisOptions: each,
     enableOfflineQueue: false,
     lazyConnect: true,
