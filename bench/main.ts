@@ -12,6 +12,7 @@ const questions = [
   "store",
   "redis-store",
   "upload",
+  "redis-logs",
   "records",
   "fanout",
   "idle",

@@ -1,5 +1,6 @@
 import type { sendUnaryData, ServerDuplexStream, ServerWritableStream } from "@grpc/grpc-js";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { Redis } from "ioredis";
 import {
   AgentServiceService,
   type LogsRequest,
@@ -16,7 +17,10 @@ import { enlargeWindows, limitConnections } from "#rpc/windows.ts";
 
 /** A server of plain grpc-js that answers the product's messages and does nothing else: what the product is measured against. */
 export const calls = {
-  /** Starts it, and gives its address. `decodes`: also decodes the log batches that it throws away; `isWide`: with the product's windows. */
+  /**
+   * Starts it, and gives its address. `decodes`: also decodes the log batches that it throws away; `isWide`: with the product's windows; `redisPort`: adds
+   * the batches to a stream there instead.
+   */
   start,
   /** Bytes of batches that one follower was sent since the last call. */
   sent: () => {
@@ -31,10 +35,16 @@ let sent = 0;
 const followers = new Set<ServerWritableStream<StreamLogsRequest, StreamLogsResponse>>();
 let server: Server | undefined;
 let decodes = false;
+let redis: Redis | undefined;
 
 async function start(
-  options: { readonly decodes?: boolean; readonly isWide?: boolean } = {},
+  options: {
+    readonly decodes?: boolean;
+    readonly isWide?: boolean;
+    readonly redisPort?: number;
+  } = {},
 ): Promise<string> {
+  if (options.redisPort !== undefined) redis = new Redis({ port: options.redisPort });
   decodes = options.decodes ?? false;
   server = new Server({
     "grpc.max_receive_message_length": -1,
@@ -61,8 +71,13 @@ function submitJob(_call: unknown, answer: sendUnaryData<SubmitJobResponse>): vo
 /** Takes log batches, forwards them to whoever follows, and says at the end that it has them. */
 function logs(call: ServerDuplexStream<LogsRequest, LogsResponse>): void {
   let last: LogsRequest | undefined;
+  const adding = redis && new Adding(redis, call);
   call.on("data", (request: LogsRequest) => {
     last = request;
+    if (adding !== undefined) {
+      adding.add(request.batch);
+      return;
+    }
     if (followers.size > 0) forward(call, request);
     else if (decodes) LogBatch.decode(request.batch);
   });
@@ -70,11 +85,48 @@ function logs(call: ServerDuplexStream<LogsRequest, LogsResponse>): void {
     const acks = [
       { attemptId: last?.attemptId ?? "", batchNumber: last?.batchNumber ?? 0, fenced: false },
     ];
-    call.write({ acks, creditBytes: 0 });
-    call.end();
+    const answer = (): void => {
+      call.write({ acks, creditBytes: 0 });
+      call.end();
+    };
+    if (adding === undefined) answer();
+    else adding.whenIdle(answer);
   });
   call.on("error", () => undefined);
 }
+
+/** Adds to a stream as fast as it takes it: every batch at once, and no more on the way than an agent has credit for. */
+class Adding {
+  readonly #redis: Redis;
+  readonly #call: ServerDuplexStream<LogsRequest, LogsResponse>;
+  #waitingBytes = 0;
+  #onIdle: (() => void) | undefined;
+
+  constructor(to: Redis, call: ServerDuplexStream<LogsRequest, LogsResponse>) {
+    this.#redis = to;
+    this.#call = call;
+  }
+
+  add(batch: Buffer): void {
+    this.#waitingBytes += batch.length;
+    if (this.#waitingBytes > mostWaitingBytes) this.#call.pause();
+    this.#redis.xadd("log", "MAXLEN", "~", 1_000, "*", "b", batch).then(
+      () => {
+        this.#waitingBytes -= batch.length;
+        if (this.#waitingBytes < mostWaitingBytes / 2) this.#call.resume();
+        if (this.#waitingBytes === 0) this.#onIdle?.();
+      },
+      (error: unknown) => console.error(error),
+    );
+  }
+
+  whenIdle(answer: () => void): void {
+    this.#onIdle = answer;
+    if (this.#waitingBytes === 0) answer();
+  }
+}
+
+const mostWaitingBytes = 4 * 1024 * 1024;
 
 /** The naive way: decode, then encode for each follower; the slowest one holds the sender back. */
 function forward(call: ServerDuplexStream<LogsRequest, LogsResponse>, request: LogsRequest): void {

@@ -157,7 +157,7 @@ export class Appender {
     log.isRegistered = true;
     const { link, onOpened } = this.#options;
     try {
-      if (Number(await link.write("SADD", link.shared.open, log.attempt)) === 1) onOpened();
+      if (Number(await link.writeDurably("SADD", link.shared.open, log.attempt)) === 1) onOpened();
     } catch (error) {
       log.isRegistered = false;
       throw error;

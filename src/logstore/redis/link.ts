@@ -4,6 +4,7 @@ import type { AttemptId } from "#job/id.ts";
 import { connectionOptions, type Address } from "#store/redis/address.ts";
 import { checkServer, type Wish } from "#store/redis/check.ts";
 import { explain } from "#store/redis/fault.ts";
+import { Flights, type Argument } from "./flights.ts";
 import { logKeys, sharedKeys, type LogKeys, type SharedKeys } from "./keys.ts";
 import { scripts, type ScriptName } from "./scripts.ts";
 import { parseView, parseWholeView, viewFields, type LogView, type WholeView } from "./view.ts";
@@ -12,11 +13,6 @@ export interface LogLinkOptions extends Address {
   readonly instance: string;
   readonly isReplicated: boolean;
 }
-
-/** How long a replica may take to confirm. */
-const replicaMs = 1_000;
-
-export type Argument = string | number | Buffer;
 
 /**
  * The connections of a log store: one on which logs change, in the order of the calls, and one for readers, so that what they fetch delays no
@@ -27,17 +23,16 @@ export class LogLink {
   readonly shared: SharedKeys;
   readonly #writer: Redis;
   readonly #reader: Redis;
-  readonly #isReplicated: boolean;
-  #confirming: Promise<void> | undefined;
+  readonly #flights: Flights;
   #isClosed = false;
 
   constructor(options: LogLinkOptions) {
     this.instance = options.instance;
     this.shared = sharedKeys(options.instance);
-    this.#isReplicated = options.isReplicated;
     const connection = connectionOptions(options);
     this.#writer = new Redis(connection);
     this.#reader = new Redis(connection);
+    this.#flights = new Flights({ redis: this.#writer, isReplicated: options.isReplicated });
     for (const redis of [this.#writer, this.#reader]) redis.on("error", () => undefined); // It tries again.
     // A server that was started again knows no scripts; these come before whatever is called.
     this.#writer.on("ready", () => {
@@ -83,16 +78,19 @@ export class LogLink {
     return this.write("EVALSHA", scripts[name].hash, keys.length, ...keys, ...args);
   }
 
-  /** `run`, resolved once it is as durable as was asked for. */
-  async runDurably(
+  /** A command that leaves with others, and is answered once it is as durable as was asked for. */
+  writeDurably(command: string, ...args: readonly Argument[]): Promise<unknown> {
+    this.#assertOpen();
+    return explained(this.#flights.add(command, ...args));
+  }
+
+  /** `run`, with others and durably. */
+  runDurably(
     name: ScriptName,
     keys: readonly string[],
     args: readonly Argument[],
   ): Promise<unknown> {
-    const done = this.run(name, keys, args);
-    if (!this.#isReplicated) return done;
-    const [answer] = await Promise.all([done, this.#confirm()]);
-    return answer;
+    return this.writeDurably("EVALSHA", scripts[name].hash, keys.length, ...keys, ...args);
   }
 
   read(command: string, ...args: readonly Argument[]): Promise<unknown> {
@@ -131,23 +129,6 @@ export class LogLink {
     this.#isClosed = true;
     this.#writer.disconnect();
     this.#reader.disconnect();
-  }
-
-  /** One wait for all that leaves in the same turn of the event loop, behind it. */
-  #confirm(): Promise<void> {
-    this.#confirming ??= new Promise<void>((resolve, reject) => {
-      setImmediate(() => {
-        this.#confirming = undefined;
-        this.write("WAIT", 1, replicaMs).then((replicas) => {
-          if (Number(replicas) >= 1) resolve();
-          else {
-            const text = "no replica of Redis confirmed; the outcome is unknown";
-            reject(new HodeiError("unavailable", text));
-          }
-        }, reject);
-      });
-    });
-    return this.#confirming;
   }
 
   #assertOpen(): void {

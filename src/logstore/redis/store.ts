@@ -85,10 +85,10 @@ export class RedisLogStore implements LogStore {
     const { shared } = link;
     // What is to be done some time is noted first, so that whoever dies between leaves nothing that nobody looks after.
     const [, , isNew, wasOpen] = await Promise.all([
-      link.write("ZADD", shared.expiry, "NX", end.expiresAt, attempt),
-      link.write("ZADD", shared.ended, "NX", now(), attempt),
+      link.writeDurably("ZADD", shared.expiry, "NX", end.expiresAt, attempt),
+      link.writeDurably("ZADD", shared.ended, "NX", now(), attempt),
       link.runDurably("end", [meta], [JSON.stringify(end), news]),
-      link.write("SREM", shared.open, attempt),
+      link.writeDurably("SREM", shared.open, attempt),
     ]);
     appender.forget(attempt);
     if (Number(wasOpen) === 1) keeper.ended();
