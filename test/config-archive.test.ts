@@ -21,6 +21,7 @@ describe("the settings of the log archive", () => {
 
   test.for([
     [{ HODEI_LOG_ARCHIVE: "s3" }, "HODEI_S3_BUCKET: "],
+    [{ HODEI_LOG_ARCHIVE: "directory" }, "HODEI_LOG_ARCHIVE_DIRECTORY: "],
     [{ HODEI_LOG_ARCHIVE: "tape" }, "HODEI_LOG_ARCHIVE: "],
     [{ HODEI_S3_ENDPOINT: "minio:9000" }, "HODEI_S3_ENDPOINT: "],
     [{ HODEI_S3_ACCESS_KEY_ID: "key" }, "HODEI_S3_SECRET_ACCESS_KEY: "],

@@ -37,6 +37,8 @@ test("gives back ranges of what was stored", async () => {
   expect(await objects.read("key", 0, 10_000)).toEqual(bytes);
   expect(await objects.read("key", 13, 5)).toEqual(Buffer.from("34567"));
   expect(await objects.read("other", 0, 5)).toBeUndefined();
+  await objects.write("folder/other", bytes);
+  expect(await objects.read("folder/other", 13, 5)).toEqual(Buffer.from("34567"));
 });
 
 test("lists its own prefix in order, more than a page of it, and deletes", async () => {
@@ -62,6 +64,7 @@ test.for(["refused", "error", "truncated", "forbidden"] as const)(
     await expect(objects.read("key", 0, 10)).rejects.toThrow(unavailable);
     if (fault === "truncated") return;
     await expect(objects.put("key2", path)).rejects.toThrow(unavailable);
+    await expect(objects.write("key2", Buffer.from("x"))).rejects.toThrow(unavailable);
     await expect(keysOf(objects)).rejects.toThrow(unavailable);
     await expect(objects.delete("key")).rejects.toThrow(unavailable);
   },
