@@ -11,6 +11,7 @@ import {
   tellChange,
 } from "./providers-changes.ts";
 import { type Known, newlyKnown, statusOf, viewOf } from "./providers-known.ts";
+import type { Remembered } from "./providers-remembered.ts";
 import { dropPauses, learnStarts, type StartLessons } from "./providers-starts.ts";
 import { defaultSettings, type ProviderSettings, type ProviderStatus } from "./scheduler.ts";
 
@@ -26,6 +27,10 @@ export interface Providers extends StartLessons {
   /** Error: `not_found`. */
   change(name: string, settings: ProviderSettings): void;
   remove(name: string): void;
+  /** What is worth knowing after a restart, of those that were asked how they are. */
+  remembered(): ReadonlyMap<string, Remembered>;
+  /** Puts what a server knew of it in the place of what this one knows. A name that is not known says nothing. */
+  recall(name: string, remembered: Remembered): void;
   /** Asks every provider, or that one, how it is; one that fails to answer is unhealthy. */
   refresh(name?: string): Promise<void>;
   /** Higher priorities first, then in the order in which they came. */
@@ -79,6 +84,13 @@ export function createProviders(options: ProvidersOptions): Providers {
     remove(name) {
       known.delete(name);
       options.metrics?.providerGone(name);
+    },
+    remembered: () => new Map([...known].filter(([, { isAsked }]) => isAsked)),
+    recall(name, remembered) {
+      const entry = known.get(name);
+      if (entry === undefined) return;
+      Object.assign(entry, remembered, { isAsked: true });
+      showGauges(options, entry);
     },
     async refresh(name) {
       const entries = name === undefined ? [...known.values()] : [get(name)];

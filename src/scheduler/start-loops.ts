@@ -4,6 +4,7 @@ import { every, type Loop } from "#every.ts";
 import { workerStates } from "#worker/worker.ts";
 import { judgeNow } from "./explain.ts";
 import { createProvision, type Provision } from "./provision.ts";
+import { createMemory } from "./providers-remembered.ts";
 import { createReap, type Reap } from "./reap.ts";
 import { createWorkerEnds } from "./reap-end.ts";
 import { type EventOptions, type ProviderWatches, watchProviders } from "./reap-events.ts";
@@ -86,6 +87,11 @@ export interface Duties extends AsyncDisposable {
 export async function startDuties(parts: Parts, options: LoopOptions): Promise<Duties> {
   await using stack = new AsyncDisposableStack(); // Undoes a start that fails halfway.
   const { limits, log, providers } = parts;
+  const memory = createMemory(parts);
+  await memory.recall();
+  await providers.refresh();
+  // What the rounds learn last is not lost.
+  stack.defer(() => memory.save().catch((err: unknown) => log.warn({ err }, notSaved)));
   const rounds = stack.use(await createRounds(parts, options));
   await rounds.reap.repair();
   const retryMs = limits.reapIntervalMs;
@@ -108,6 +114,7 @@ export async function startDuties(parts: Parts, options: LoopOptions): Promise<D
     // A round that moved all that it looked at has more before it.
     while ((await sweep.round()) >= limits.sweepBatch && !signal.aborted);
   });
+  loop("memory", limits.rememberIntervalMs, () => memory.save());
   loop("expire", limits.expireIntervalMs, () => sweep.expireRecords());
   loop("expire logs", limits.logExpireIntervalMs, () => sweep.expireLogs());
   rounds.onRoom = () => provisioning.wake();
@@ -122,6 +129,8 @@ export async function startDuties(parts: Parts, options: LoopOptions): Promise<D
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
+
+const notSaved = "what was learned of the providers was not saved";
 
 /** Ids go on growing behind those of the last server, also when the clock was set back. */
 async function lastWorkerNumber(parts: Parts): Promise<number> {

@@ -77,6 +77,8 @@ export interface SchedulerLimits extends CircuitLimits, HedgeLimits {
   readonly sweepIntervalMs: number;
   readonly healthIntervalMs: number;
   readonly healthTimeoutMs: number;
+  /** Least pause between two times that what was learned of providers is saved. */
+  readonly rememberIntervalMs: number;
   readonly expireIntervalMs: number;
   readonly logExpireIntervalMs: number;
   readonly expireBatch: number;
@@ -134,6 +136,7 @@ export const defaultLimits: SchedulerLimits = {
   sweepIntervalMs: 1_000,
   healthIntervalMs: 5_000,
   healthTimeoutMs: 5_000,
+  rememberIntervalMs: 3_000,
   expireIntervalMs: 60_000,
   logExpireIntervalMs: 300_000,
   expireBatch: 1_000,

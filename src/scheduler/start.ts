@@ -8,6 +8,7 @@ import type { AttemptLimits } from "./attempts-side.ts";
 import { followChange, holdDuties } from "./duties.ts";
 import { explain, explainWish } from "./explain.ts";
 import { createJobWatch } from "./job-watch.ts";
+import { createMemory } from "./providers-remembered.ts";
 import { createProviders } from "./providers.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { manageProviders } from "./start-providers.ts";
@@ -26,7 +27,10 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const parts = createParts(options, () => left());
   const { attempts, providers, watch } = parts;
   stack.use(attempts);
-  await providers.refresh();
+  const memory = createMemory(parts);
+  await memory.recall();
+  // The duties ask by themselves; on a shared store they may be another's, or begin later.
+  if (store.replicas !== undefined) await providers.refresh();
   const deciding = { strategies, weightOf, warm, serverAddress, serverCa, replica };
   const duties = stack.use(
     await holdDuties(parts, deciding, (isLeading) => {
@@ -36,7 +40,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   );
   left = () => duties.wakeReap();
   const onError = (err: unknown): void => log.error({ err, loop: "health" }, "round failed");
-  stack.use(every({ intervalMs: limits.healthIntervalMs, onError }, () => providers.refresh()));
+  // Who leads asks the providers and learns from them; the others look at what it knows.
+  const lookAround = () => (duties.isLeading ? providers.refresh() : memory.recall());
+  stack.use(every({ intervalMs: limits.healthIntervalMs, onError }, lookAround));
   const following = await store.follow?.((change) => {
     followChange(parts, duties, change);
     if (change.kind === "provider" || change.kind === "missed") options.onProviderChange?.();

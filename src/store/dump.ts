@@ -2,7 +2,7 @@ import { HodeiError } from "#error.ts";
 import type { JobId } from "#job/id.ts";
 import type { Job, JobEvent } from "#job/job.ts";
 import type { AuditEntry, Token } from "#tenant/identity.ts";
-import type { ProviderEvent, ProviderRecord } from "#worker/provider-record.ts";
+import type { ProviderEvent, ProviderRecord, ProviderState } from "#worker/provider-record.ts";
 import type { Worker } from "#worker/worker.ts";
 
 /**
@@ -18,6 +18,7 @@ export type DumpRecord =
   | { readonly kind: "audit"; readonly entry: AuditEntry; readonly expiresAt: number }
   | { readonly kind: "provider"; readonly provider: ProviderRecord }
   | { readonly kind: "provider_event"; readonly event: ProviderEvent; readonly expiresAt: number }
+  | { readonly kind: "provider_state"; readonly state: ProviderState }
   /** How many records came before it, the head not counted. */
   | { readonly kind: "foot"; readonly records: number };
 
@@ -45,6 +46,7 @@ export interface DumpCounts {
   readonly auditEntries: number;
   readonly providers: number;
   readonly providerEvents: number;
+  readonly providerStates: number;
 }
 
 /** A store that nobody else uses meanwhile. */
@@ -71,6 +73,7 @@ export class DumpReader {
     auditEntries: 0,
     providers: 0,
     providerEvents: 0,
+    providerStates: 0,
   };
 
   /** The records between head and foot. Error: `invalid_argument` when something is missing. */
@@ -110,6 +113,7 @@ const plurals = {
   audit: "auditEntries",
   provider: "providers",
   provider_event: "providerEvents",
+  provider_state: "providerStates",
 } as const satisfies Record<DumpedRow["kind"], keyof DumpCounts>;
 
 /** Puts head and foot around rows. */

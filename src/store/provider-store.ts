@@ -1,4 +1,4 @@
-import type { ProviderEvent, ProviderRecord } from "#worker/provider-record.ts";
+import type { ProviderEvent, ProviderRecord, ProviderState } from "#worker/provider-record.ts";
 import type { Page, PageQuery } from "./page.ts";
 
 /** Events of one provider that are kept; the oldest go first. */
@@ -17,7 +17,7 @@ export interface ProviderStore {
   /** Replaces what is given, in one more version. Errors: `not_found`; `aborted` when the version is not the given one any more. */
   changeProvider(change: ProviderChange, now: number): Promise<ProviderRecord>;
 
-  /** Deletes it with its events. Errors: `not_found`; `failed_precondition`, naming how many, while workers of it are not over. */
+  /** Deletes it with its events and its state. Errors: `not_found`; `failed_precondition`, naming how many, while workers of it are not over. */
   removeProvider(name: string): Promise<void>;
 
   /** Adds to the histories of providers that are known; others are passed over. */
@@ -25,6 +25,12 @@ export interface ProviderStore {
 
   /** Newest first. */
   listProviderEvents(query: ProviderEventQuery): Promise<Page<ProviderEvent>>;
+
+  /** In place of what was saved before; those of providers that are not known are passed over. */
+  saveProviderStates(states: readonly ProviderState[]): Promise<void>;
+
+  /** By the provider's name; one at most of each. */
+  listProviderStates(): Promise<readonly ProviderState[]>;
 }
 
 export type NewProvider = Omit<ProviderRecord, "version" | "createdAt" | "updatedAt">;

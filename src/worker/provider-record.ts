@@ -73,6 +73,15 @@ export interface ProviderEvent {
   readonly actor: string;
 }
 
+/** What servers have come to know of a provider, for those that come after them and for those that only look. */
+export interface ProviderState {
+  readonly provider: string;
+  /** When it was so. */
+  readonly at: number;
+  /** JSON of whoever wrote it; a store never looks inside. */
+  readonly data: string;
+}
+
 /** Of a provider of which nobody has said anything. */
 export const plainTerms: ProviderTerms = {
   isEnabled: true,

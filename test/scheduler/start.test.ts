@@ -7,6 +7,7 @@ import type { WorkerSpec } from "#provider/provider.ts";
 import { openMemoryStore } from "#store/memory/open.ts";
 import { createLogger } from "#telemetry.ts";
 import { classKeyOf, classOf } from "#worker/class.ts";
+import { newProvider } from "../conformance/store/provider-facts.ts";
 import { ScriptedProvider } from "../fake/provider.ts";
 import { spec, startFailure } from "./world.ts";
 
@@ -183,6 +184,28 @@ describe("providers that come and go", () => {
     expect(await scheduler.listProviders()).toEqual([]);
     await expect(scheduler.removeProvider("scripted")).rejects.toMatchObject({ code: "not_found" });
   });
+});
+
+test("a provider that fails is left by the next server too", async () => {
+  const provider = new ScriptedProvider();
+  const failures = defaultLimits.circuitFailures;
+  for (let at = 0; at < failures; at++) {
+    provider.starts.push({ kind: "fail", failure: startFailure });
+  }
+  const store = openMemoryStore();
+  await store.addProvider(newProvider("scripted"), 0);
+  const first = await start(provider, { store });
+  await first.submit();
+  await vi.waitFor(async () => {
+    expect(await first.scheduler.listProviders()).toMatchObject([{ circuit: "open" }]);
+  });
+  await first.scheduler[Symbol.asyncDispose]();
+  const next = await start(provider, { store });
+  await using _ = next.scheduler;
+  const [status] = await next.scheduler.listProviders();
+  expect(status).toMatchObject({ health: "healthy", circuit: "open" });
+  await next.submit();
+  expect(provider.resources.size).toBe(0);
 });
 
 /** Writes down the most workers that it ever had. */

@@ -187,7 +187,7 @@ const workerLife = fc.tuple(seed, fc.nat(7)).map(([from, kind]): Act => async (p
 
 /** Workers are of `process`. */
 const provider = fc
-  .record({ name: pick("process", "process", "other"), kind: fc.nat(5), stale: pick(0, 0, 1) })
+  .record({ name: pick("process", "process", "other"), kind: fc.nat(6), stale: pick(0, 0, 1) })
   .map(({ name, kind, stale }): Act => async (pair) => {
     const record = newProvider(name, { priority: pair.now % 7, labels: { at: String(pair.now) } });
     if (kind < 2) await pair.both("addProvider", record, pair.now);
@@ -202,6 +202,11 @@ const provider = fc
       const event = { ...why, provider: name, kind: "circuit", expiresAt: pair.now + 60 } as const;
       await pair.both("appendProviderEvents", [event, event]);
     }
+    if (kind === 5) {
+      const state = { provider: name, at: pair.now, data: String(stale) };
+      await pair.both("saveProviderStates", [state]);
+    }
+    await pair.both("listProviderStates");
     await pair.both("listProviders", { pageSize: 1, pageToken: undefined });
     await pair.both("listProviderEvents", { provider: name, pageSize: 3, pageToken: undefined });
   });

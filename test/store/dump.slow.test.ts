@@ -51,6 +51,7 @@ async function look(store: Store): Promise<unknown> {
     audit: await store.listAudit({ ...all, correlationId: "", actor: "", target: "" }),
     providers: await store.listProviders(all),
     providerEvents: await store.listProviderEvents({ ...all, provider: "here" }),
+    providerStates: await store.listProviderStates(),
     demand: await store.readDemand(Date.now()),
   };
 }
@@ -61,7 +62,14 @@ test("a copy of the embedded store is what the original is", async () => {
   const from = openDump(path);
   const to = openDump(copyPath);
   const counts = await to.load(from.dump());
-  expect(counts).toMatchObject({ jobs: 5, keys: 1, workers: 2, tokens: 1, providers: 1 });
+  expect(counts).toMatchObject({
+    jobs: 5,
+    keys: 1,
+    workers: 2,
+    tokens: 1,
+    providers: 1,
+    providerStates: 1,
+  });
   await from[Symbol.asyncDispose]();
   await to[Symbol.asyncDispose]();
   await using original = await openSqliteStore({ path });

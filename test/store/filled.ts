@@ -136,6 +136,7 @@ async function fillAround(store: Store, now: number): Promise<void> {
     },
     now,
   );
+  await store.saveProviderStates([{ provider: "here", at: now, data: '{"a":1}' }]);
   await store.appendProviderEvents([
     {
       at: now,

@@ -77,12 +77,17 @@ describe("the embedded store's file", () => {
     const queued = await submit(store);
     await store[Symbol.asyncDispose]();
     const db = new DatabaseSync(path);
-    db.exec("DROP TABLE providers; DROP TABLE provider_events; PRAGMA user_version = 1");
+    db.exec(`
+      DROP TABLE providers; DROP TABLE provider_events; DROP TABLE provider_states;
+      PRAGMA user_version = 1
+    `);
     db.close();
     await using again = openInProcess(path);
     expect(await again.findJob(queued)).toBeDefined();
     await again.addProvider(newProvider("one"), dawn);
     expect(await again.findProvider("one")).toMatchObject({ version: 1 });
+    await again.saveProviderStates([{ provider: "one", at: dawn, data: "{}" }]);
+    expect(await again.listProviderStates()).toHaveLength(1);
   });
 
   test("is refused when a newer program wrote it", async () => {

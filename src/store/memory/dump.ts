@@ -8,6 +8,7 @@ import {
   type StoreDump,
 } from "#store/dump.ts";
 import { keyOf, tenantAndKeyOf } from "./jobs.ts";
+import { listProviderStates } from "./providers.ts";
 import { refreshShares } from "./shares.ts";
 import type { State } from "./state.ts";
 
@@ -31,6 +32,7 @@ function* rowsOf(state: State): Generator<DumpedRow> {
   for (const row of state.audit) yield { kind: "audit", ...row };
   for (const provider of state.providers.values()) yield { kind: "provider", provider };
   for (const row of state.providerEvents) yield { kind: "provider_event", ...row };
+  for (const given of listProviderStates(state)) yield { kind: "provider_state", state: given };
 }
 
 async function load(state: State, records: AsyncIterable<DumpRecord>): Promise<DumpCounts> {
@@ -76,6 +78,9 @@ function take(state: State, row: DumpedRow): void {
     case "provider_event":
       state.providerEvents.push({ event: row.event, expiresAt: row.expiresAt });
       state.providerSequence = row.event.sequence;
+      return;
+    case "provider_state":
+      state.providerStates.set(row.state.provider, row.state);
       return;
   }
 }

@@ -18,7 +18,9 @@ import {
   changeProvider,
   listProviderEvents,
   listProviders,
+  listProviderStates,
   removeProvider,
+  saveProviderStates,
 } from "./providers.ts";
 import { dumpMethods } from "./dump.ts";
 import { refreshShares } from "./shares.ts";
@@ -155,5 +157,7 @@ function providerMethods(state: State) {
     removeProvider: async (name) => removeProvider(state, name),
     appendProviderEvents: async (events) => appendProviderEvents(state, events),
     listProviderEvents: async (query) => listProviderEvents(state, query),
+    saveProviderStates: async (states) => saveProviderStates(state, states),
+    listProviderStates: async () => listProviderStates(state),
   } satisfies Partial<Store>;
 }

@@ -8,7 +8,7 @@ import type {
   ProviderChange,
   ProviderEventQuery,
 } from "#store/store.ts";
-import type { ProviderEvent, ProviderRecord } from "#worker/provider-record.ts";
+import type { ProviderEvent, ProviderRecord, ProviderState } from "#worker/provider-record.ts";
 import { cut } from "./page.ts";
 import type { State } from "./state.ts";
 
@@ -48,6 +48,7 @@ export function removeProvider(state: State, name: string): void {
   ).length;
   if (workers > 0) throw new HodeiError("failed_precondition", describeLiving(name, workers));
   state.providers.delete(name);
+  state.providerStates.delete(name);
   state.providerEvents = state.providerEvents.filter(({ event }) => event.provider !== name);
 }
 
@@ -75,6 +76,17 @@ export function listProviderEvents(state: State, query: ProviderEventQuery): Pag
     isAfter: (row, token) => row.sequence < Number(token.slice(2)),
     tokenOf: (row) => `e:${row.sequence}`,
   });
+}
+
+export function saveProviderStates(state: State, given: readonly ProviderState[]): void {
+  for (const one of given) {
+    if (state.providers.has(one.provider)) state.providerStates.set(one.provider, one);
+  }
+}
+
+export function listProviderStates(state: State): readonly ProviderState[] {
+  const rows = [...state.providerStates.values()];
+  return rows.toSorted((one, other) => (one.provider < other.provider ? -1 : 1));
 }
 
 function getProvider(state: State, name: string): ProviderRecord {

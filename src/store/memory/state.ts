@@ -4,7 +4,7 @@ import { boundEvents, defaultMaxEvents, stageOf } from "#job/history.ts";
 import type { Attempt, Job, JobEvent } from "#job/job.ts";
 import { isFinal, moveJob, type JobMove } from "#job/state.ts";
 import type { AuditEntry, Token } from "#tenant/identity.ts";
-import type { ProviderEvent, ProviderRecord } from "#worker/provider-record.ts";
+import type { ProviderEvent, ProviderRecord, ProviderState } from "#worker/provider-record.ts";
 import type { Worker } from "#worker/worker.ts";
 import { refreshShares, type Shares } from "./shares.ts";
 
@@ -45,6 +45,7 @@ export interface State {
   readonly tokens: Map<string, { token: Token; secretHash: Uint8Array }>;
   readonly audit: { entry: AuditEntry; expiresAt: number }[];
   readonly providers: Map<string, ProviderRecord>;
+  readonly providerStates: Map<string, ProviderState>;
   providerEvents: { event: ProviderEvent; expiresAt: number }[];
   providerSequence: number;
   readonly shares: Shares;
@@ -64,6 +65,7 @@ export function emptyState(options: MemoryOptions): State {
     tokens: new Map(),
     audit: [],
     providers: new Map(),
+    providerStates: new Map(),
     providerEvents: [],
     providerSequence: 0,
     shares: new Map(),

@@ -8,7 +8,7 @@ import { checkServer } from "./check.ts";
 import { explain } from "./fault.ts";
 import { load } from "./load.ts";
 import { unpack } from "./pack.ts";
-import { decodeProvider, eventOf } from "./providers.ts";
+import { decodeProvider, decodeState, eventOf } from "./providers.ts";
 import { decodeEvents, decodeJob, refsOf } from "./rows.ts";
 import type { Shelf } from "./specs.ts";
 import { maybeBytes, toBytes, toList, toNumber, toText } from "./values.ts";
@@ -58,6 +58,9 @@ async function* rowsOf(redis: Redis, shelf: Shelf, prefix: string): AsyncGenerat
   providers.sort((one, other) => (one.name < other.name ? -1 : 1));
   for (const provider of providers) yield { kind: "provider", provider };
   yield* providerEventsOf(redis, prefix);
+  const states = (await redis.hvalsBuffer(`${prefix}ps`)).map(decodeState);
+  states.sort((one, other) => (one.provider < other.provider ? -1 : 1));
+  for (const state of states) yield { kind: "provider_state", state };
 }
 
 async function* workersOf(redis: Redis, prefix: string): AsyncGenerator<DumpedRow> {

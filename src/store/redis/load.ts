@@ -17,6 +17,7 @@ import { auditOf } from "./jobs.ts";
 import { pack } from "./pack.ts";
 import type { Connection } from "./connect.ts";
 import { clearKeys, largeSpecOf, type LargeSpec, type Shelf } from "./specs.ts";
+import { packState } from "./providers.ts";
 import { failureText, packStatic, stageNumber, usageOf } from "./rows.ts";
 
 /** Rows that are sent at a time. */
@@ -106,6 +107,9 @@ class Loader {
         this.#pipeline.hset(this.#key("p"), rest.name, bytes);
         break;
       }
+      case "provider_state":
+        this.#pipeline.hset(this.#key("ps"), row.state.provider, packState(row.state));
+        break;
       case "provider_event": {
         const { sequence, ...event } = row.event;
         const member = `${String(sequence).padStart(16, "0")}|${event.provider}`;

@@ -216,8 +216,23 @@ steps.removeProvider = function(a)
   end
   call('DEL', K .. 'pe:' .. name)
   call('HDEL', K .. 'p', name)
+  call('HDEL', K .. 'ps', name)
   tell('p', name)
   return 0
+end
+
+-- { { provider, row } }
+steps.saveProviderStates = function(a)
+  for _, given in ipairs(a[1]) do
+    if call('HEXISTS', K .. 'p', given[1]) == 1 then call('HSET', K .. 'ps', given[1], given[2]) end
+  end
+  return true
+end
+
+steps.listProviderStates = function()
+  local list = {}
+  for at, raw in ipairs(call('HVALS', K .. 'ps')) do list[at] = raw end
+  return list
 end
 
 local function cutEvents(key, name, most)

@@ -1,7 +1,7 @@
 import { HodeiError } from "#error.ts";
 import { describeLiving, maxProviderEvents, type ProviderStore } from "#store/provider-store.ts";
 import type { ProviderChange, ProviderEventQuery } from "#store/store.ts";
-import type { ProviderEvent, ProviderRecord } from "#worker/provider-record.ts";
+import type { ProviderEvent, ProviderRecord, ProviderState } from "#worker/provider-record.ts";
 import { checked } from "./fault.ts";
 import type { Link } from "./link.ts";
 import { badToken, readPage } from "./page.ts";
@@ -44,6 +44,16 @@ export function providerSteps(link: Link): ProviderStore {
       await link.step("appendProviderEvents", given, maxProviderEvents);
     },
     listProviderEvents: async (query) => listProviderEvents(link, query),
+    saveProviderStates: async (states) => {
+      await link.step(
+        "saveProviderStates",
+        states.map((state) => [state.provider, packState(state)]),
+      );
+    },
+    listProviderStates: async () => {
+      const rows = toList(await link.step("listProviderStates")).map(decodeState);
+      return rows.toSorted((one, other) => (one.provider < other.provider ? -1 : 1));
+    },
   };
 }
 
@@ -82,6 +92,15 @@ export function decodeProvider(answer: Unpacked): ProviderRecord {
   const [, data, secret] = toList(unpack(bufferOf(answer))[0]);
   const stored = JSON.parse(toText(data)) as Omit<ProviderRecord, "secret">;
   return { ...absent, ...stored, secret: maybeBytes(secret) };
+}
+
+export function packState({ provider, at, data }: ProviderState): Buffer {
+  return pack([provider, at, data]);
+}
+
+export function decodeState(answer: Unpacked): ProviderState {
+  const [provider, at, data] = toList(unpack(bufferOf(answer))[0]);
+  return { provider: toText(provider), at: toNumber(at), data: toText(data) };
 }
 
 /** JSON leaves out what is undefined, and older records know no runtimes. */

@@ -52,6 +52,7 @@ const readers = [
   "findProvider",
   "listProviders",
   "listProviderEvents",
+  "listProviderStates",
 ] as const;
 const writers = [
   "submitJobs",
@@ -75,6 +76,7 @@ const writers = [
   "changeProvider",
   "removeProvider",
   "appendProviderEvents",
+  "saveProviderStates",
   "expire",
 ] as const;
 export const methods = [...readers, ...writers];
@@ -220,6 +222,8 @@ function stepsOf(core: Core): Readonly<Record<Method, Step>> {
     removeProvider: provider.removeProvider.bind(provider),
     appendProviderEvents: provider.appendProviderEvents.bind(provider),
     listProviderEvents: provider.listProviderEvents.bind(provider),
+    saveProviderStates: provider.saveProviderStates.bind(provider),
+    listProviderStates: provider.listProviderStates.bind(provider),
     expire: access.expire.bind(access),
   };
 }

@@ -14,7 +14,7 @@ import {
   type StoreDump,
 } from "#store/dump.ts";
 import type { AuditEntry, Token } from "#tenant/identity.ts";
-import type { ProviderEvent, ProviderRecord } from "#worker/provider-record.ts";
+import type { ProviderEvent, ProviderRecord, ProviderState } from "#worker/provider-record.ts";
 import { workerStates } from "#worker/worker.ts";
 import { Core } from "./core.ts";
 import { lockStore } from "./lock.ts";
@@ -85,6 +85,9 @@ function* rowsOf(core: Core): Generator<DumpedRow> {
     const event = { ...(JSON.parse(data) as Omit<ProviderEvent, "sequence">), sequence };
     yield { kind: "provider_event", event, expiresAt: at };
   }
+  for (const row of all("SELECT provider, at, data FROM provider_states ORDER BY provider")) {
+    yield { kind: "provider_state", state: { ...(row as ProviderState) } };
+  }
 }
 
 type KeyRow = {
@@ -129,7 +132,7 @@ class Loader {
   }
 
   take(row: DumpedRow): void {
-    const { token, audit, provider, providerEvent } = this.#statements;
+    const { token, audit, provider, providerEvent, providerState } = this.#statements;
     switch (row.kind) {
       case "job":
         this.#takeJob(row.job, row.events);
@@ -158,6 +161,9 @@ class Loader {
         providerEvent.run(sequence, event.provider, toJson(event), row.expiresAt);
         return;
       }
+      case "provider_state":
+        providerState.run(row.state.provider, row.state.at, row.state.data);
+        return;
     }
   }
 
@@ -265,6 +271,7 @@ function prepare(db: DatabaseSync) {
     audit: db.prepare("INSERT INTO audit VALUES (?, ?, ?)"),
     provider: db.prepare("INSERT INTO providers VALUES (?, ?, ?)"),
     providerEvent: db.prepare("INSERT INTO provider_events VALUES (?, ?, ?, ?)"),
+    providerState: db.prepare("INSERT INTO provider_states VALUES (?, ?, ?)"),
   };
 }
 

@@ -9,11 +9,13 @@ import type {
   ProviderChange,
   ProviderEventQuery,
 } from "#store/store.ts";
-import type { ProviderEvent, ProviderRecord } from "#worker/provider-record.ts";
+import type { ProviderEvent, ProviderRecord, ProviderState } from "#worker/provider-record.ts";
 import type { Core } from "./core.ts";
 import { badToken, page } from "./lists.ts";
 
 type ProviderRow = { readonly data: string; readonly secret: Uint8Array | null };
+/** A type of its own, which may be asserted of a row. */
+type StateRow = { readonly [field in keyof ProviderState]: ProviderState[field] };
 type EventRow = { readonly sequence: number; readonly data: string };
 
 /** Providers and their histories. Few rows, seldom changed. */
@@ -27,6 +29,9 @@ export class ProviderSteps {
   readonly #cutEvents: StatementSync;
   readonly #deleteEvents: StatementSync;
   readonly #scanEvents: StatementSync;
+  readonly #putState: StatementSync;
+  readonly #scanStates: StatementSync;
+  readonly #deleteState: StatementSync;
 
   constructor(core: Core) {
     this.#core = core;
@@ -50,6 +55,14 @@ export class ProviderSteps {
     this.#scanEvents = db.prepare(
       "SELECT sequence, data FROM provider_events WHERE provider = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
     );
+    this.#putState = db.prepare(
+      `INSERT OR REPLACE INTO provider_states (provider, at, data)
+        SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM providers WHERE name = ?1)`,
+    );
+    this.#scanStates = db.prepare(
+      "SELECT provider, at, data FROM provider_states ORDER BY provider",
+    );
+    this.#deleteState = db.prepare("DELETE FROM provider_states WHERE provider = ?");
   }
 
   addProvider(given: NewProvider, now: number): ProviderRecord {
@@ -90,6 +103,7 @@ export class ProviderSteps {
     if (workers > 0) throw new HodeiError("failed_precondition", describeLiving(name, workers));
     this.#delete.run(name);
     this.#deleteEvents.run(name);
+    this.#deleteState.run(name);
   }
 
   appendProviderEvents(events: readonly NewProviderEvent[]): void {
@@ -117,6 +131,14 @@ export class ProviderSteps {
       }),
       tokenOf: (row) => `e:${row.sequence}`,
     });
+  }
+
+  saveProviderStates(states: readonly ProviderState[]): void {
+    for (const { provider, at, data } of states) this.#putState.run(provider, at, data);
+  }
+
+  listProviderStates(): readonly ProviderState[] {
+    return (this.#scanStates.all() as StateRow[]).map((row) => ({ ...row }));
   }
 
   #get(name: string): ProviderRecord {

@@ -65,8 +65,12 @@ CREATE INDEX provider_events_provider ON provider_events (provider, sequence);
 CREATE INDEX provider_events_expiry ON provider_events (expires_at);
 `;
 
+const stateSchema = `
+CREATE TABLE provider_states (provider TEXT PRIMARY KEY, at INTEGER NOT NULL, data TEXT NOT NULL) WITHOUT ROWID;
+`;
+
 /** Each brings a database of the version before it to its own, which is its place in the list, from 1. */
-const steps = [jobSchema, providerSchema];
+const steps = [jobSchema, providerSchema, stateSchema];
 const schemaVersion = steps.length;
 
 /** Opens the database and brings it to the present schema. Errors: `failed_precondition` for one of a newer program, `data_loss` for a damaged one. */

@@ -89,6 +89,8 @@ export const changes: Readonly<
   removeProvider: (store) => store.removeProvider("here"),
   appendProviderEvents: (store) =>
     store.appendProviderEvents([{ ...event, reason: "", actor: "", expiresAt: dawn }]),
+  saveProviderStates: (store) =>
+    store.saveProviderStates([{ provider: "here", at: dawn, data: "{}" }]),
   expire: (store) => store.expire(dawn + 9 * day, 100),
 };
 
@@ -106,5 +108,6 @@ export async function look(store: Store): Promise<unknown> {
     audit: await store.listAudit({ ...all, correlationId: "", actor: "", target: "" }),
     providers: await store.listProviders(all),
     providerEvents: await store.listProviderEvents({ ...all, provider: "here" }),
+    providerStates: await store.listProviderStates(),
   };
 }

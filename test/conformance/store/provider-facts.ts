@@ -111,6 +111,22 @@ export function providerFacts(current: () => Store): void {
       expect(gone.rows).toEqual([]);
     });
 
+    test("its state is what was saved last, and goes with it", async () => {
+      for (const name of ["b", "a"]) await current().addProvider(newProvider(name), dawn);
+      expect(await current().listProviderStates()).toEqual([]);
+      const state = (provider: string, at: number) => ({ provider, at, data: `{"at": ${at}}` });
+      await current().saveProviderStates([state("b", dawn), state("a", dawn + 1)]);
+      await current().saveProviderStates([state("b", dawn + 2), state("unknown", dawn)]);
+      expect(await current().listProviderStates()).toEqual([
+        state("a", dawn + 1),
+        state("b", dawn + 2),
+      ]);
+      await current().removeProvider("b");
+      expect(await current().listProviderStates()).toEqual([state("a", dawn + 1)]);
+      await current().addProvider(newProvider("b"), dawn);
+      expect(await current().listProviderStates()).toEqual([state("a", dawn + 1)]);
+    });
+
     test("its history expires", async () => {
       await current().addProvider(newProvider("one"), dawn);
       await current().appendProviderEvents([event(), event({ expiresAt: dawn + 2 * day })]);
