@@ -41,6 +41,8 @@ export interface ProviderView {
 export interface Pause {
   readonly until: number;
   readonly reason: string;
+  /** Whether the image of the class could not be had there. */
+  readonly isForImage: boolean;
 }
 
 export interface VerdictContext {

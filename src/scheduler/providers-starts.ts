@@ -1,4 +1,5 @@
 import type { Failure } from "#job/failure.ts";
+import { parseClassKey } from "#worker/class.ts";
 import type { Worker } from "#worker/worker.ts";
 import { changeCircuit, type Keeping } from "./providers-changes.ts";
 import type { Known } from "./providers-known.ts";
@@ -24,7 +25,7 @@ export function learnStarts(options: Keeping, known: ReadonlyMap<string, Known>)
       // One that has lasted did start, whatever became of it later.
       if (entry === undefined || entry.judged.has(start.id)) return;
       pause(options, entry, { start, why });
-      if (!isItsFault(why)) return;
+      if (!isItsFault(why, start)) return;
       entry.judged.add(start.id);
       entry.learned = learnStart(entry.learned, false, now());
       const { plannedAt } = start;
@@ -55,8 +56,10 @@ export function learnStarts(options: Keeping, known: ReadonlyMap<string, Known>)
   };
 }
 
-/** Whether the failure says something of the provider as a whole: not of the job, of a quota or a policy, or of this server. */
-function isItsFault({ blame, cause }: Failure): boolean {
+/** Whether the failure says something of the provider as a whole: not of the job, its image or its image's registry, of a quota or a policy, or of this server. */
+function isItsFault({ blame, cause, stage }: Failure, { classKey }: Start): boolean {
+  if (stage === "pulling" && blame === "provider" && parseClassKey(classKey).image !== "")
+    return false;
   return (blame === "provider" || blame === "node") && cause !== "quota";
 }
 
@@ -95,5 +98,6 @@ function pause(
   const failures = (entry.pauses.get(start.classKey)?.failures ?? 0) + 1;
   const pauseMs = Math.min(limits.maxStartBackoffMs, limits.startBackoffMs * 2 ** (failures - 1));
   const until = now() + pauseMs * (0.5 + random() / 2);
-  entry.pauses.set(start.classKey, { failures, until, reason: why.message });
+  const isForImage = why.stage === "pulling";
+  entry.pauses.set(start.classKey, { failures, until, reason: why.message, isForImage });
 }

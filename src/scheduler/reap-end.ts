@@ -1,6 +1,7 @@
 import type { Failure } from "#job/failure.ts";
 import type { WorkerId } from "#job/id.ts";
 import type { Worker } from "#worker/worker.ts";
+import { viewClass } from "./place-verdicts.ts";
 import { readTail } from "./reap-tail.ts";
 import type { Parts } from "./start-parts.ts";
 
@@ -99,10 +100,13 @@ async function startFailed(parts: Parts, worker: Worker, failure: Failure): Prom
   if (worker.readyAt !== undefined) return;
   const job = await parts.store.findJob(worker.forJob);
   if (job?.state !== "queued") return;
-  const last = lastFailure(failure, {
-    infraRetries: job.infraRetries,
-    maxInfraRetries: parts.limits.maxInfraRetries,
-  });
+  const { maxInfraRetries, maxImageRetries } = parts.limits;
+  const { infraRetries } = job;
+  const isImage = failure.stage === "pulling" && infraRetries > maxImageRetries;
+  const last =
+    isImage && !canGetImage(parts, worker)
+      ? failure
+      : lastFailure(failure, { infraRetries, maxInfraRetries });
   if (last === undefined) return;
   const expiresAt = parts.now() + parts.limits.jobTtlMs;
   const { id: jobId, version, correlationId } = job;
@@ -113,6 +117,17 @@ async function startFailed(parts: Parts, worker: Worker, failure: Failure): Prom
   if (isMoved !== true) return;
   parts.log.info({ jobId, cause: last.cause, correlationId }, "job failed");
   parts.watch.touch([jobId]);
+}
+
+/** Whether somebody else who may be given the class, now or later, has not failed to get its image lately. */
+function canGetImage({ providers, now }: Parts, { provider, classKey }: Worker): boolean {
+  const { entries } = viewClass(classKey, { providers: providers.view(), now: now() });
+  return entries.some(
+    (entry) =>
+      entry.provider.name !== provider &&
+      entry.refusal?.canPass !== false &&
+      entry.provider.pauses.get(classKey)?.isForImage !== true,
+  );
 }
 
 /** What a failed start means for the job that waits for it; undefined: it is tried again. */

@@ -97,6 +97,8 @@ export interface SchedulerLimits extends CircuitLimits, HedgeLimits {
   readonly startBackoffMs: number;
   readonly maxStartBackoffMs: number;
   readonly maxInfraRetries: number;
+  /** Workers that are started again for a job whose image nobody who could run it can get. */
+  readonly maxImageRetries: number;
 
   /** Silence after which a worker is suspect. */
   readonly suspectMs: number;
@@ -149,6 +151,7 @@ export const defaultLimits: SchedulerLimits = {
   startBackoffMs: 500,
   maxStartBackoffMs: 60_000,
   maxInfraRetries: 10,
+  maxImageRetries: 2,
   circuitFailures: 5,
   circuitSuccesses: 3,
   circuitOpenMs: 60_000,

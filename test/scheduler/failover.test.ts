@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
 import type { Failure } from "#job/failure.ts";
 import type { WorkerId } from "#job/id.ts";
+import { noPreference } from "#worker/class.ts";
 import { applyEvent } from "#scheduler/reap-events.ts";
 import { ScriptedProvider } from "../fake/provider.ts";
+import { resources } from "./snapshot.ts";
 import { createWorld, startFailure, type World, type WorldOptions } from "./world.ts";
 
 const deadlineMs = 240_000;
@@ -102,21 +104,82 @@ describe.for(Object.entries(failures))("when %s", ([, fail]) => {
     const circuit = () => providers.view()[0]?.circuit.state;
     for (let count = 0; count < 5 && circuit() === "closed"; count++) {
       // Each job of a class of its own, so that no pause of the class hides the provider.
-      await world.submit({ image: `image-${count}` });
+      await world.submit(sized(count));
       const before = bad.started.length;
       await fail(pair);
       expect(bad.started.length).toBeGreaterThan(before);
     }
     expect(circuit()).toBe("open");
     const before = bad.started.length;
-    await world.submit({ image: "another" });
+    await world.submit(sized(90));
     await world.provision();
     expect(bad.started.length).toBe(before);
     world.pass(60_000);
-    for (const image of ["x", "y", "z"]) await world.submit({ image });
+    for (const cpuMillis of [91, 92, 93]) await world.submit(sized(cpuMillis));
     await world.provision();
     expect(circuit()).toBe("half_open");
     expect(bad.started.length).toBe(before + 1);
+  });
+});
+
+const sized = (cpuMillis: number) => ({ resources: { ...resources, cpuMillis } });
+
+describe("when an image cannot be had", () => {
+  const failure: Failure = { ...startFailure, stage: "pulling", message: "no such host" };
+  const fail = ({ starts }: ScriptedProvider) => starts.push({ kind: "fail", failure });
+
+  test("anywhere, the job fails with the cause after a few tries", async () => {
+    const { world, bad, good } = await createPair();
+    const id = await world.submit({ image: "a" });
+    for (let at = 0; at < 3; at++) {
+      expect((await world.job(id)).state).toBe("queued");
+      fail(bad);
+      fail(good);
+      await world.provision();
+      if (at === 1) world.pass(world.parts.limits.startBackoffMs);
+    }
+    expect(await world.job(id)).toMatchObject({ state: "failed", failure });
+    expect(bad.started.length + good.started.length).toBe(3);
+  });
+
+  test("here, and the next provider has no room yet, the job waits for that", async () => {
+    const bad = new ScriptedProvider({ name: "bad" });
+    const good = new ScriptedProvider({ name: "good", maxWorkers: 0 });
+    const world = await createWorld({ providers: [bad, good] });
+    const id = await world.submit({ image: "a" });
+    for (let at = 0; at < 5; at++) {
+      fail(bad);
+      await world.provision();
+      world.pass(world.parts.limits.maxStartBackoffMs);
+    }
+    expect(bad.started).toHaveLength(5);
+    expect((await world.job(id)).state).toBe("queued");
+  });
+
+  test("here, and the next provider never takes the class, the job fails", async () => {
+    const bad = new ScriptedProvider({ name: "bad" });
+    const good = new ScriptedProvider({ name: "good" });
+    const world = await createWorld({ providers: [bad, good] });
+    const provider = { ...noPreference, name: "bad", isStrict: true };
+    const id = await world.submit({ image: "a", provider });
+    for (let at = 0; at < 3; at++) {
+      fail(bad);
+      await world.provision();
+      world.pass(world.parts.limits.maxStartBackoffMs);
+    }
+    expect(await world.job(id)).toMatchObject({ state: "failed", failure });
+    expect(good.started).toEqual([]);
+  });
+
+  test("whoever named it does not take the provider from others", async () => {
+    const { world, bad } = await createPair({ strategies: { standard: "first_available" } });
+    for (let at = 0; at < 6; at++) {
+      fail(bad);
+      await world.submit({ image: `registry-${at}.invalid/x` });
+      await world.provision();
+    }
+    expect(bad.started).toHaveLength(6);
+    expect(world.parts.providers.view()[0]?.circuit).toMatchObject({ state: "closed" });
   });
 });
 

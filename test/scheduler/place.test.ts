@@ -186,7 +186,9 @@ describe("place", () => {
 
   test("gives nothing to an unhealthy provider, nor to one that pauses for the class", () => {
     const sick = view("one", { health: "unhealthy", healthReason: "no answer" });
-    const pausing = view("two", { pauses: new Map([[plain, { until: 2_000, reason: "403" }]]) });
+    const pausing = view("two", {
+      pauses: new Map([[plain, { until: 2_000, reason: "403", isForImage: false }]]),
+    });
     const plan = place(snapshot({ providers: [sick, pausing], demand: [demand()] }));
     expect(countOf(plan)).toBe(0);
     expect(plan.unplaced[0]?.canPass).toBe(true);

@@ -30,10 +30,12 @@ const imageTroubles: readonly (readonly [ImageTrouble["reason"], boolean, RegExp
   ["ImageNotFound", false, /not found|manifest unknown|does not exist|no such image/i],
 ];
 
-/** What a pull that failed says. */
-export function imageTroubleOf(error: unknown): ImageTrouble {
+/** What a pull of that image that failed says. */
+export function imageTroubleOf(error: unknown, image: string): ImageTrouble {
   const words = wordsOf(error);
-  const found = imageTroubles.find(([, , pattern]) => pattern.test(words));
+  // The image's own name must not decide.
+  const said = words.replaceAll(image, "");
+  const found = imageTroubles.find(([, , pattern]) => pattern.test(said));
   if (found !== undefined) return { reason: found[0], canPass: found[1], words };
   if (statusOf(error) === 404) return { reason: "ImageNotFound", canPass: false, words };
   return { reason: "RegistryUnavailable", canPass: true, words };

@@ -7,8 +7,8 @@ import type { Engine } from "./engine.ts";
 import { readJsonLines } from "./lines.ts";
 
 const tellEveryMs = 1_000;
-/** Registries that cannot be reached are tried again after these pauses. */
-const pausesMs = [1_000, 4_000];
+/** A registry that cannot be reached is tried again after these pauses: half a minute is what a hiccup is given. */
+const pausesMs = [1_000, 4_000, 10_000, 15_000];
 
 export interface PullListener {
   readonly progress: (message: string) => void;
@@ -37,7 +37,7 @@ export class Images {
         return;
       } catch (error) {
         signal.throwIfAborted();
-        const trouble = imageTroubleOf(error);
+        const trouble = imageTroubleOf(error, choice.image);
         if (!trouble.canPass || pauseMs === undefined) {
           throw new StartError(imageFailure(choice, trouble), error);
         }

@@ -114,7 +114,7 @@ async function make(parts: StartParts, spec: WorkerSpec, signal: AbortSignal): P
     if (!isMissing) throw afterCreate(error, { choice, signal });
     if (ground.config.pullPolicy !== "if_missing") {
       throw new StartError(
-        imageFailure(choice, { ...imageTroubleOf(error), reason: "ImageNotFound" }),
+        imageFailure(choice, { ...imageTroubleOf(error, choice.image), reason: "ImageNotFound" }),
         error,
       );
     }
@@ -142,7 +142,7 @@ function afterCreate(
     const message = `nobody knows whether a container of image ${choice.image} was made`;
     return new HodeiError("unavailable", message, { cause: error });
   }
-  const trouble = imageTroubleOf(error);
+  const trouble = imageTroubleOf(error, choice.image);
   return certainly(signal, error, () =>
     trouble.reason === "InvalidImageName"
       ? imageFailure(choice, trouble)

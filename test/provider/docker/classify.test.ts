@@ -38,13 +38,19 @@ describe("an image that cannot be had", () => {
     [0, "write /var/lib/docker/tmp/x: no space left on device", "NoSpace", true, "node"],
     [500, "something new", "RegistryUnavailable", true, "provider"],
   ] as const)("%s %s", ([status, message, reason, canPass, blame]) => {
-    const trouble = imageTroubleOf(answer(status, message));
+    const trouble = imageTroubleOf(answer(status, message), "some/image:1");
     expect(trouble).toMatchObject({ reason, canPass });
     const choice = { image: "some/image:1", isOfJob: true };
     expect(imageFailure(choice, trouble)).toMatchObject({ stage: "pulling", blame });
     const own = imageFailure({ ...choice, isOfJob: false }, trouble);
     expect(own.blame).toBe(blame === "user" ? "provider" : blame);
   });
+});
+
+test("an image is not judged by its name", () => {
+  const image = "team/tls-timeout-lookup:1.503";
+  const error = answer(404, `manifest for ${image} not found: manifest unknown: manifest unknown`);
+  expect(imageTroubleOf(error, image)).toMatchObject({ reason: "ImageNotFound", canPass: false });
 });
 
 describe("a start that the engine refused", () => {
