@@ -71,13 +71,13 @@ export class Channel {
     this.#servers.close();
   }
 
-  /** A call that may be repeated: it is, while the server cannot be reached. */
+  /** A call that may be repeated: it is, while the server cannot be reached and the patience lasts. */
   async call<Request, Response>(
     method: Method<Request, Response>,
     request: Request,
-    options: CallOptions = {},
+    options: CallOptions & { readonly patience?: Patience } = {},
   ): Promise<Response> {
-    const patience = new Patience(this.#maxRetries);
+    const { patience = new Patience(this.#maxRetries) } = options;
     for (;;) {
       try {
         return await this.callOnce(method, request, options);

@@ -109,9 +109,8 @@ export class HodeiClient implements AsyncDisposable {
     return this.#submitter.submit(spec, options);
   }
 
-  async get(jobId: string, options: CallOptions = {}): Promise<Job> {
-    const { job } = await this.#channel.call(JobServiceService.getJob, { jobId }, options);
-    return jobFromWire(given(job));
+  get(jobId: string, options: CallOptions = {}): Promise<Job> {
+    return this.#read(jobId, options);
   }
 
   /** Newest first; asks for the next page when it is needed. */
@@ -141,11 +140,11 @@ export class HodeiClient implements AsyncDisposable {
     return readLogs(this.#channel, jobId, options);
   }
 
-  /** The job in its final state, once it has one. */
+  /** The job in its final state, once it has one. An outage is sat out, as a watch does. */
   async wait(jobId: string, options: CallOptions = {}): Promise<Job> {
     for (;;) {
       for await (const event of this.watch(jobId, options)) void event;
-      const job = await this.get(jobId, options);
+      const job = await this.#read(jobId, { ...options, patience: this.#channel.patience() });
       if (job.isFinal) return job;
     }
   }
@@ -173,6 +172,11 @@ export class HodeiClient implements AsyncDisposable {
     const request = { jobId: "", spec: specToWire(spec), tenant };
     const method = JobServiceService.explainJob;
     return explanationFromWire(await this.#channel.call(method, request, call));
+  }
+
+  async #read(jobId: string, options: Parameters<Channel["call"]>[2]): Promise<Job> {
+    const { job } = await this.#channel.call(JobServiceService.getJob, { jobId }, options);
+    return jobFromWire(given(job));
   }
 
   /** Closes the connections; what is under way is rejected. */

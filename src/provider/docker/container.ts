@@ -8,6 +8,8 @@ import { keys, labelsOfJob, managedLabels, type Ownership } from "./names.ts";
 export const engineHost = "host.docker.internal";
 const workDirectory = "/home/hodei";
 const user = 1_000;
+/** How much later than a server a container ends itself. */
+const lifetimeSlackMs = 10_000;
 
 /** What the engine has, as far as it matters for a container. */
 export interface EngineSize {
@@ -123,10 +125,17 @@ function envOf({ config, env }: Making, spec: WorkerSpec): string[] {
     HODEI_AGENT_WORK_DIR: workDirectory,
     HODEI_AGENT_SLOTS: String(spec.slots),
     HODEI_DISCONNECT_TOLERANCE_MS: String(spec.disconnectToleranceMs),
+    ...(spec.maxLifetimeMs === undefined ? {} : lifetimeOf(spec.maxLifetimeMs)),
     // A certificate is no secret, and nothing can be copied into a container with a read-only root.
     ...(spec.serverCa === undefined ? {} : { HODEI_CA_CERT: spec.serverCa }),
   };
   return Object.entries(all).map(([name, value]) => `${name}=${value}`);
+}
+
+/** While a server runs it removes the container at its time; this ends it where none does. */
+function lifetimeOf(maxLifetimeMs: number): Record<string, string> {
+  const seconds = Math.ceil((maxLifetimeMs + lifetimeSlackMs) / 1_000);
+  return { HODEI_MAX_LIFETIME_SECONDS: String(seconds) };
 }
 
 function labelsOf(ownership: Ownership, spec: WorkerSpec): Record<string, string> {

@@ -55,6 +55,23 @@ describe("the agent in a container", () => {
     expect((await events.gone(spec.workerId)).failure).toBeUndefined();
   });
 
+  it("is over by itself when its time is, though no server and no agent does anything", async () => {
+    await using server = await ScriptedServer.open();
+    await using door = await openDoor(server.address);
+    await using ground = await prepareDocker();
+    const spec = specOf(nextId(), { serverAddress: door.address, maxLifetimeMs: 1 });
+    const provider = await ground.openWith({ image, serverAddress: "" });
+    const { uid } = await provider.startWorker(spec, never);
+    await provider[Symbol.asyncDispose]();
+    await server.connected();
+    server.assign("a1", sh("kill -STOP $PPID; sleep 600"));
+    const container = ground.docker.getContainer(uid);
+    const { StatusCode: code } = (await container.wait()) as { StatusCode: number };
+    // Of the kill that follows the polite signal, to which a stopped agent is deaf.
+    expect(code).toBe(137);
+    expect((await container.inspect()).State.Running).toBe(false);
+  });
+
   it("ends with the reason in its log when the server refuses its token", async () => {
     await using server = await ScriptedServer.open({ redeem: ["refuse"] });
     await using door = await openDoor(server.address);

@@ -38,6 +38,7 @@ describe("the container of a worker", () => {
           "HODEI_AGENT_WORK_DIR=/home/hodei",
           "HODEI_AGENT_SLOTS=1",
           "HODEI_DISCONNECT_TOLERANCE_MS=60000",
+          "HODEI_MAX_LIFETIME_SECONDS=70",
           "HODEI_CA_CERT=PEM",
         ],
         "HostConfig": {
