@@ -112,6 +112,14 @@ describe("watch", () => {
     expect((await client.get(id)).spec).toMatchObject({ command: ["x"], timeoutMs: 1500 });
   });
 
+  test("wait sits out an outage that comes with the end of the job", async () => {
+    await using server = await startFakeJobServer({ play: () => ({ states, exitCode: 0 }) });
+    await using client = new HodeiClient({ address: server.address, retry });
+    const { id } = await client.submit({ command: ["x"] });
+    server.breaks.unansweredCalls = retry.maxRetries + 2;
+    expect(await client.wait(id)).toMatchObject({ id, isFinal: true });
+  });
+
   test("an unknown job is an error with its gRPC code", async () => {
     await using server = await startFakeJobServer();
     await using client = new HodeiClient({ address: server.address });

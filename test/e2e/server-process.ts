@@ -43,10 +43,16 @@ export class ServerProcess implements AsyncDisposable {
   readonly port: number;
   readonly #address: string;
   readonly #httpAddress: string;
+  readonly #nodeArguments: readonly string[];
   readonly #markers = new Set<string>();
   #child: ChildProcess | undefined;
 
-  private constructor(ports: readonly [number, number], env: Readonly<Record<string, string>>) {
+  private constructor(
+    ports: readonly [number, number],
+    env: Readonly<Record<string, string>>,
+    nodeArguments: readonly string[],
+  ) {
+    this.#nodeArguments = nodeArguments;
     this.port = ports[0];
     this.#address = `127.0.0.1:${ports[0]}`;
     this.#httpAddress = `127.0.0.1:${ports[1]}`;
@@ -61,14 +67,21 @@ export class ServerProcess implements AsyncDisposable {
   }
 
   /** Starts one, and waits until it is ready. */
-  static async start(env: ServerEnv = {}): Promise<ServerProcess> {
-    return ServerProcess.startAt(await freePort(), env);
+  static async start(
+    env: ServerEnv = {},
+    nodeArguments: readonly string[] = [],
+  ): Promise<ServerProcess> {
+    return ServerProcess.startAt(await freePort(), env, nodeArguments);
   }
 
   /** On that port. */
-  static async startAt(port: number, env: ServerEnv): Promise<ServerProcess> {
+  static async startAt(
+    port: number,
+    env: ServerEnv,
+    nodeArguments: readonly string[] = [],
+  ): Promise<ServerProcess> {
     const given = typeof env === "function" ? env(port) : env;
-    const server = new ServerProcess([port, await freePort()], given);
+    const server = new ServerProcess([port, await freePort()], given, nodeArguments);
     await server.start();
     return server;
   }
@@ -87,16 +100,28 @@ export class ServerProcess implements AsyncDisposable {
     return pid;
   }
 
+  get isRunning(): boolean {
+    const child = this.#child;
+    return child !== undefined && child.exitCode === null && child.signalCode === null;
+  }
+
+  /** Resolves once the process that runs now is over. */
+  async exited(): Promise<void> {
+    if (this.#child !== undefined && this.isRunning) await once(this.#child, "exit");
+  }
+
   /** Starts it again, for this time with other settings where `changes` says so. */
   async start(changes: Readonly<Record<string, string>> = {}): Promise<void> {
     const log = openSync(this.logFile, "a");
-    this.#child = spawn(process.execPath, [launcher, "server"], {
+    this.#child = spawn(process.execPath, [...this.#nodeArguments, launcher, "server"], {
       env: { ...this.env, ...changes },
       cwd: this.directory,
       stdio: ["ignore", log, log],
     });
     closeSync(log);
-    await vi.waitUntil(() => this.#isReady(), { timeout: 30_000, interval: 50 });
+    await vi.waitUntil(() => this.#isReady(), { timeout: 90_000, interval: 50 }).catch(() => {
+      throw new Error(`the server is not ready: ${this.readLog().slice(-2_000)}`);
+    });
     if (this.#child.exitCode !== null) {
       throw new Error(`the server ended: ${this.readLog().slice(-2_000)}`);
     }

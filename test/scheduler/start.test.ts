@@ -1,10 +1,12 @@
 import { describe, expect, test, vi } from "vitest";
 import type { LogStore } from "#logstore/logstore.ts";
 import { defaultSettings, type ProviderChange } from "#scheduler/scheduler.ts";
+import type { ReplicaSelf } from "#scheduler/lead.ts";
 import { startScheduler } from "#scheduler/start.ts";
 import { defaultLimits, defaultReuse } from "#scheduler/start-options.ts";
 import type { WorkerSpec } from "#provider/provider.ts";
 import { openMemoryStore } from "#store/memory/open.ts";
+import type { ReplicaStore } from "#store/replica-store.ts";
 import { createLogger } from "#telemetry.ts";
 import { classKeyOf, classOf } from "#worker/class.ts";
 import { newProvider } from "../conformance/store/provider-facts.ts";
@@ -27,6 +29,7 @@ async function start(
     readonly store?: ReturnType<typeof openMemoryStore>;
     readonly others?: readonly ScriptedProvider[];
     readonly onProviderEvent?: (change: ProviderChange) => void;
+    readonly replica?: ReplicaSelf;
   } = {},
 ) {
   const { store = openMemoryStore(), others = [], ...more } = given;
@@ -38,7 +41,14 @@ async function start(
     readSpec: () => spec,
     serverAddress: () => "127.0.0.1:1",
     log: createLogger("silent"),
-    limits: { ...defaultLimits, reapIntervalMs: 10, provisionIntervalMs: 50, startBackoffMs: 1 },
+    limits: {
+      ...defaultLimits,
+      reapIntervalMs: 10,
+      provisionIntervalMs: 50,
+      healthIntervalMs: 20,
+      rememberIntervalMs: 20,
+      startBackoffMs: 1,
+    },
     reuse: defaultReuse,
     warm: [],
   });
@@ -206,6 +216,33 @@ test("a provider that fails is left by the next server too", async () => {
   expect(status).toMatchObject({ health: "healthy", circuit: "open" });
   await next.submit();
   expect(provider.resources.size).toBe(0);
+});
+
+test("a replica that does not lead shows what the leader knows of a provider, and asks it nothing", async () => {
+  const store = openMemoryStore();
+  await store.addProvider(newProvider("scripted"), 0);
+  const own = new ScriptedProvider();
+  const replicas = new Proxy({} as ReplicaStore, {
+    get: (_, name) => async () =>
+      ({ beat: [], lead: { term: 1, leader: "another" } })[name as "beat" | "lead"],
+  });
+  const replica = { id: "me", address: () => "", startedAt: 0, leaseMs: 30_000 };
+  const follower = await start(own, { store: { ...store, replicas }, replica });
+  await using follows = follower.scheduler;
+  expect(follows.isLeading).toBe(false);
+  const isAsked = vi.spyOn(own, "health");
+
+  const provider = new ScriptedProvider();
+  for (let at = 0; at < defaultLimits.circuitFailures; at++) {
+    provider.starts.push({ kind: "fail", failure: startFailure });
+  }
+  const leader = await start(provider, { store });
+  await using _ = leader.scheduler;
+  await leader.submit();
+  await vi.waitFor(async () => {
+    expect(await follows.listProviders()).toMatchObject([{ health: "healthy", circuit: "open" }]);
+  });
+  expect(isAsked).not.toHaveBeenCalled();
 });
 
 /** Writes down the most workers that it ever had. */

@@ -1,9 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { startCluster } from "../../fake/kubernetes/cluster.ts";
+import { openDouble } from "./double.ts";
 import { endsSuite } from "./ends-suite.ts";
-import type { Cluster } from "./ground.ts";
 import { operatorSuite } from "./operator-suite.ts";
 import { kubernetesSuite } from "./suite.ts";
 import { warmSuite } from "./warm-suite.ts";
@@ -12,27 +8,3 @@ kubernetesSuite("the double", openDouble);
 warmSuite("the double", openDouble);
 endsSuite("the double", openDouble);
 operatorSuite("the double", openDouble);
-
-/** An API server, a scheduler, controllers and a kubelet of our own, whose pods are processes of this machine. */
-async function openDouble(): Promise<Cluster> {
-  const directory = mkdtempSync(join(tmpdir(), "hodei-double-"));
-  const cluster = await startCluster();
-  const kubeconfig = join(directory, "config");
-  await cluster.api.writeKubeconfig(kubeconfig);
-  return {
-    kubeconfig,
-    image: "hodei-jobs-worker:latest",
-    serverHost: "127.0.0.1",
-    isReal: false,
-    changes: () =>
-      cluster.api.knobs.calls.flatMap(({ verb, resource }) =>
-        verb !== "list" && /^(pods|secrets|tokenreviews)$/.test(resource)
-          ? [`${verb} ${resource}`]
-          : [],
-      ),
-    async [Symbol.asyncDispose]() {
-      await cluster[Symbol.asyncDispose]();
-      rmSync(directory, { recursive: true, force: true });
-    },
-  };
-}

@@ -30,6 +30,8 @@ export interface Cluster extends AsyncDisposable {
 export interface StartOptions {
   /** More variables of the server. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Of the server's Node. */
+  readonly nodeArguments?: readonly string[];
 }
 
 /** One cluster with servers on it, all in namespaces of one run. */
@@ -58,9 +60,9 @@ export class Ground implements AsyncDisposable {
   }
 
   /** A server of its own, with a worker namespace of its own. */
-  async start({ env = {} }: StartOptions = {}): Promise<Running> {
+  async start({ env = {}, nodeArguments = [] }: StartOptions = {}): Promise<Running> {
     const instance = `${this.prefix}-${++this.#servers}`;
-    const server = await ServerProcess.start((port) => ({
+    const variables = (port: number) => ({
       HODEI_LISTEN_ADDRESS: `0.0.0.0:${port}`,
       HODEI_SERVER_ADDRESS: `${this.cluster.serverHost}:${port}`,
       HODEI_TLS_AUTO: "1",
@@ -79,7 +81,8 @@ export class Ground implements AsyncDisposable {
       HODEI_K8S_SERVER_CIDRS: `${this.cluster.serverHost}/32`,
       ...slower,
       ...env,
-    }));
+    });
+    const server = await ServerProcess.start(variables, nodeArguments);
     this.#parts.use(server);
     return new Running(this, server, instance);
   }
