@@ -16,13 +16,12 @@ const folders = { standard: "", legacy: "legacy" } as const;
 export function manifestFiles(): ReadonlyMap<string, string> {
   const files = new Map<string, string>();
   for (const [profile, folder] of Object.entries(folders) as [keyof typeof folders, string][]) {
-    const options = {
-      config: defaultsOf(profile),
-      serverImage: defaultServerImage,
-      store: "embedded",
-    } as const;
+    const options = { config: defaultsOf(profile), serverImage: defaultServerImage } as const;
     for (const group of manifestGroups) {
-      files.set(join("kubernetes", folder, `${group}.yaml`), printManifests(options, group));
+      const text = printManifests({ ...options, store: "embedded" }, group);
+      const shared = printManifests({ ...options, store: "redis" }, group);
+      files.set(join("kubernetes", folder, `${group}.yaml`), text);
+      if (shared !== text) files.set(join("kubernetes", folder, "redis", `${group}.yaml`), shared);
     }
   }
   for (const [name, text] of chartTemplates()) {

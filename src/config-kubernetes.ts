@@ -160,6 +160,10 @@ export const kubernetesShape = {
     { least: 0, most: 2 ** 40, standard: 64 * mebibyte },
     "Memory that a worker gets for the agent, beside the job's own",
   ),
+  k8sAgentCpuMillis: whole(
+    { least: 0, most: 64_000, standard: 500 },
+    "Least limit of processors of a worker's pod, in thousandths, so that the agent of a small job starts at once; the job's own wish stays the pod's request",
+  ),
   k8sScratchBytes: whole(
     { least: mebibyte, most: 2 ** 50, standard: 1024 * mebibyte },
     "Space in the work directory and in /tmp, each, where the job names no disk",
@@ -203,6 +207,16 @@ export const kubernetesShape = {
   k8sEnableHpa: flag(
     false,
     "Whether the manifests scale the server; needs a store that replicas share",
+  ),
+  k8sHpa: json(
+    z.strictObject({
+      minReplicas: z.int().min(1).default(2),
+      maxReplicas: z.int().min(1).default(10),
+      cpuPercent: z.int().min(1).max(1_000).default(70),
+      memoryPercent: z.int().min(1).max(1_000).default(80),
+    }),
+    { minReplicas: 2, maxReplicas: 10, cpuPercent: 70, memoryPercent: 80 },
+    "How many servers that gives, and at which use of what they request another comes",
   ),
 };
 

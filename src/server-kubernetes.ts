@@ -143,6 +143,7 @@ function resourcesOf(config: Config, defaults: KubernetesConfig): Partial<Kubern
   return {
     ...Object.fromEntries(Object.entries(quantities).filter(([, quantity]) => quantity !== "")),
     agentMemoryBytes: config.k8sAgentMemoryBytes,
+    agentCpuMillis: config.k8sAgentCpuMillis,
     scratchBytes: config.k8sScratchBytes,
     ttlSecondsAfterFinished: ttl === "" ? defaults.ttlSecondsAfterFinished : ttl,
     creationTimeoutSeconds: config.k8sCreationTimeoutSeconds,
@@ -169,6 +170,7 @@ function clusterOf(
       cidrs: config.k8sServerCidrs,
       agentPort: identity.agentPort ?? agentPortOf(config) ?? defaults.controlPlane.agentPort,
     },
+    hpa: { ...defaults.hpa, ...config.k8sHpa },
     quota: {
       isEnabled: hasQuota === "" ? defaults.quota.isEnabled : hasQuota,
       hard: Object.keys(config.k8sQuota).length > 0 ? config.k8sQuota : defaults.quota.hard,

@@ -10,7 +10,7 @@ import {
 import type { Manifests, ManifestWish } from "#cli/host.ts";
 import { kubernetesConfigOf } from "./server-kubernetes.ts";
 
-/** The manifests for a wish; what it leaves open is as the environment's HODEI_K8S_* have it. Error: `invalid_argument`. */
+/** The manifests for a wish; what it leaves open is as the environment has it: HODEI_K8S_*, and where state and logs are kept. Error: `invalid_argument`. */
 export function manifestsOf(
   env: Readonly<Record<string, string | undefined>>,
   wish: ManifestWish,
@@ -20,6 +20,7 @@ export function manifestsOf(
     config: kubernetesConfigOf(parseConfig(settings).config),
     serverImage: wish.serverImage ?? defaultServerImage,
     store: wish.store ?? "embedded",
+    ...(wish.replicas !== undefined && { replicas: wish.replicas }),
     settings,
   } as const;
   const group = groupOf(wish.only);
@@ -31,13 +32,16 @@ export function manifestsOf(
   };
 }
 
+/** What a server in the cluster takes over from the environment of whoever prints its manifests. Nothing secret: that has Secrets. */
+const takenOver =
+  /^HODEI_(K8S_\w+|WORKER_IMAGE|LOG_(STORE|ARCHIVE\w*|LEVEL|TTL_MS)|S3_(BUCKET|PREFIX|REGION|ENDPOINT|FORCE_PATH_STYLE)|REDIS_(INSTANCE|DURABILITY|TIMEOUT_MS|UNSAFE_ALLOWED))$/;
 /** How this machine reaches the cluster is no business of a server in it. */
 const ownOnly = /^HODEI_K8S_(ENABLED|KUBECONFIG(_FALLBACK)?|CONTEXT|TEST)$/;
 
 function settingsIn(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
   const settings: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
-    const isOurs = /^HODEI_(K8S_|WORKER_IMAGE$)/.test(name) && !ownOnly.test(name);
+    const isOurs = takenOver.test(name) && !ownOnly.test(name);
     if (isOurs && value !== undefined && value !== "") settings[name] = value;
   }
   return settings;

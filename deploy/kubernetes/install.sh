@@ -11,6 +11,8 @@ install.sh --uninstall         removes everything again, the data of the server 
   --context NAME               of the kubeconfig; the current one unless given
   --server-image NAME          default hodei-jobs-server:latest
   --worker-image NAME          default as the profile has it
+  --store embedded|redis       one server with a volume, or several over the Redis at HODEI_REDIS_URL
+  --replicas COUNT             servers over Redis; default 2
   --without-server             namespaces, rights, policies and settings alone: the server runs elsewhere
   --keep-data                  with --uninstall: leaves the server's namespace with its volume and its token
   --no-wait                    does not wait for the server
@@ -20,7 +22,7 @@ TEXT
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 profile=standard context='' server_image='' worker_image='' action=install
-with_server=1 keep_data='' wait=1 dry_run=''
+with_server=1 keep_data='' wait=1 dry_run='' store=embedded replicas=''
 system=hodei-system
 secret=hodei-admin-token
 
@@ -37,6 +39,8 @@ while [[ $# -gt 0 ]]; do
     --context) value "$@" && context=$2 && shift ;;
     --server-image) value "$@" && server_image=$2 && shift ;;
     --worker-image) value "$@" && worker_image=$2 && shift ;;
+    --store) value "$@" && store=$2 && shift ;;
+    --replicas) value "$@" && replicas=$2 && shift ;;
     --without-server) with_server='' ;;
     --keep-data) keep_data=1 ;;
     --no-wait) wait='' ;;
@@ -57,6 +61,12 @@ case $profile in
   *) die "--profile: $profile is neither standard nor legacy" ;;
 esac
 
+case $store in
+  embedded) [[ -z $replicas ]] || die "--replicas needs --store redis: one server uses a volume" ;;
+  redis) [[ ${replicas:=2} =~ ^[1-9][0-9]?$ ]] || die "--replicas: $replicas is not between 1 and 99" ;;
+  *) die "--store: $store is neither embedded nor redis" ;;
+esac
+
 kube() { kubectl ${context:+--context "$context"} "$@"; }
 
 check_cluster() {
@@ -68,9 +78,12 @@ check_cluster() {
     die "the cluster does not answer: ${problem##*$'\n'}"
 }
 
-printed() { # FILE: with the images that were asked for
+printed() { # FILE: with the images and the number of servers that were asked for
+  local file=$files/$1.yaml
+  [[ $store != redis || ! -f $files/redis/$1.yaml ]] || file=$files/redis/$1.yaml
   sed -e "s|^\( *image: \)hodei-jobs-server:latest\$|\1${server_image:-hodei-jobs-server:latest}|" \
-    -e "s|^\( *HODEI_WORKER_IMAGE: \)$image\$|\1${worker_image:-$image}|" "$files/$1.yaml"
+    -e "s|^\( *HODEI_WORKER_IMAGE: \)$image\$|\1${worker_image:-$image}|" \
+    -e "s|^\(  replicas: \)2\$|\1${replicas:-2}|" "$file"
 }
 
 apply() { # FILE
@@ -83,17 +96,36 @@ apply() { # FILE
   fi
 }
 
-make_token() {
-  if kube -n "$system" get secret "$secret" >/dev/null 2>&1; then
-    say "the admin token is there already (secret $secret)"
+has_secret() { kube -n "$system" get secret "$1" >/dev/null 2>&1; }
+
+make_secret() { # NAME KEY WHAT COMMAND...: what the command prints, unless the secret is there
+  local name=$1 key=$2 what=$3
+  shift 3
+  if has_secret "$name"; then
+    say "$what is there already (secret $name)"
   elif [[ -n $dry_run ]]; then
-    say "would make an admin token (secret $secret)"
+    say "would make $what (secret $name)"
   else
-    say "making an admin token (secret $secret)"
+    say "making $what (secret $name)"
     # By pipe: an argument could be read by others on this machine.
-    head -c 32 /dev/urandom | base64 | tr -d '\n=' | tr '+/' '-_' |
-      kube -n "$system" create secret generic "$secret" --from-file=token=/dev/stdin | sed 's/^/  /'
+    "$@" | kube -n "$system" create secret generic "$name" --from-file="$key"=/dev/stdin | sed 's/^/  /'
   fi
+}
+
+random_token() { head -c 32 /dev/urandom | base64 | tr -d '\n=' | tr '+/' '-_'; }
+random_key() { head -c 32 /dev/urandom | base64 | tr -d '\n'; }
+redis_url() { printf %s "$HODEI_REDIS_URL"; }
+
+check_redis() {
+  [[ $store != redis || -n ${HODEI_REDIS_URL:-} ]] || has_secret hodei-redis ||
+    die "--store redis: give its address as pods reach it in HODEI_REDIS_URL, or in the secret hodei-redis of $system under the key url"
+}
+
+make_secrets() {
+  make_secret "$secret" token "the admin token" random_token
+  [[ $store == redis ]] || return 0
+  make_secret hodei-redis url "the address of Redis" redis_url
+  make_secret hodei-encryption-key key "the key for stored credentials" random_key
 }
 
 has_monitoring() {
@@ -102,10 +134,11 @@ has_monitoring() {
 
 install() {
   check_cluster
+  [[ -z $with_server ]] || check_redis
   local group
   for group in namespace rbac network-policy configmap; do apply "$group"; done
   if [[ -n $with_server ]]; then
-    make_token
+    make_secrets
     apply server
     if has_monitoring; then apply monitoring; else say "no Prometheus operator here: monitoring.yaml is left out"; fi
   fi

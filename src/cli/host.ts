@@ -43,6 +43,8 @@ export interface ManifestWish {
   readonly pullSecret?: string;
   readonly tenantNamespaces?: boolean;
   readonly store?: "embedded" | "redis";
+  /** Of the server. */
+  readonly replicas?: number;
   readonly hpa?: boolean;
   /** One group of them. */
   readonly only?: string;

@@ -241,6 +241,11 @@ function addClusterVerbs(program: Command, add: Add): void {
         "redis",
       ]),
     )
+    .option(
+      "--replicas <count>",
+      "servers over one Redis (2; needs --store redis)",
+      arg(parseCount),
+    )
     .option("--hpa", "scale the server with its load (needs --store redis)")
     .option(
       "--only <group>",

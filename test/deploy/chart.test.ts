@@ -13,13 +13,13 @@ interface Values {
   [key: string]: Record<string, unknown>;
 }
 
-/** The Secret's template needs a cluster to look into; every other one is rendered. */
+/** The Secrets' templates need a cluster to look into; every other one is rendered. */
 function render(change: (values: Values) => void = () => undefined): Named[] {
   const values = parse(read("values.yaml")) as Values;
   change(values);
   const given = { Values: values, Release: { Namespace: "hodei-system" } };
   return globSync("templates/*.yaml", { cwd: chart })
-    .filter((file) => !file.endsWith("admin-token.yaml"))
+    .filter((file) => !/(admin-token|encryption-key)\.yaml$/.test(file))
     .flatMap((file) => renderTemplate(read(file), given) as Named[]);
 }
 
@@ -32,16 +32,23 @@ const keyOf = ({ kind, metadata }: Named): string =>
   `${kind} ${metadata.namespace ?? ""} ${metadata.name}`;
 
 describe("the chart", () => {
-  test("renders with its own values what the manifests are", () => {
+  test.for([
+    ["its own values", {}, { store: "embedded" }],
+    ["several servers over Redis", { redis: { enabled: true } }, { store: "redis" }],
+    [
+      "servers that are scaled",
+      { redis: { enabled: true }, autoscaling: { enabled: true } },
+      { store: "redis", enableHpa: true },
+    ],
+  ] as const)("renders with %s what the manifests are", ([, change, { store, ...more }]) => {
     const objects = render((values) => {
       values["serviceMonitor"] = { enabled: true };
       values["prometheusRules"] = { enabled: true };
+      for (const [group, inside] of Object.entries(change))
+        Object.assign(values[group] ?? {}, inside);
     });
-    const options = {
-      config: defaultsOf("standard"),
-      serverImage: defaultServerImage,
-      store: "embedded",
-    } as const;
+    const config = { ...defaultsOf("standard"), ...more };
+    const options = { config, serverImage: defaultServerImage, store };
     const printed = JSON.parse(
       JSON.stringify(Object.values(manifestObjects(options)).flat()),
     ) as Named[];
@@ -52,6 +59,27 @@ describe("the chart", () => {
       expect(comparable(object)).toEqual(
         comparable(wanted.find((one) => keyOf(one) === keyOf(object))),
       );
+    }
+  });
+
+  test("lets the server out to a bucket, with its key, only where one is named", () => {
+    const s3 = { bucket: "logs", endpoint: "http://minio.minio.svc:9000", port: 9000 };
+    for (const isRedis of [false, true]) {
+      const text = (change: object): string =>
+        JSON.stringify(
+          render((values) => {
+            Object.assign(values["redis"] ?? {}, { enabled: isRedis });
+            Object.assign(values["s3"] ?? {}, change);
+          }),
+        );
+      for (const word of [
+        "HODEI_S3_SECRET_ACCESS_KEY",
+        '"HODEI_LOG_ARCHIVE":"s3"',
+        '"port":9000',
+      ]) {
+        expect(text({})).not.toContain(word);
+        expect(text(s3)).toContain(word);
+      }
     }
   });
 

@@ -102,6 +102,33 @@ describe("install.sh", () => {
     expect(asked).not.toContain("kind: Deployment");
   });
 
+  test("installs several servers over a Redis whose address it is given by variable", () => {
+    const url = "redis://:hunter2@redis.example.org:6379";
+    const { code, output, asked } = install(["--store", "redis", "--replicas", "3"], {
+      HODEI_REDIS_URL: url,
+    });
+    expect(code).toBe(0);
+    expect(asked).toContain("\n  replicas: 3\n");
+    expect(asked).toContain("create secret generic hodei-redis --from-file=url=/dev/stdin");
+    expect(asked).toContain(
+      "create secret generic hodei-encryption-key --from-file=key=/dev/stdin",
+    );
+    expect(asked).not.toContain("PersistentVolumeClaim");
+    expect(output + asked).not.toContain("hunter2");
+  });
+
+  test.for([
+    [["--store", "redis"], "HODEI_REDIS_URL"],
+    [["--replicas", "2"], "--replicas needs --store redis"],
+    [["--store", "redis", "--replicas", "many"], "many is not between 1 and 99"],
+    [["--store", "other"], "neither embedded nor redis"],
+  ] as const)("refuses %j, and applies nothing", ([args, complaint]) => {
+    const { code, output, asked } = install(args);
+    expect(code).toBe(1);
+    expect(output).toContain(complaint);
+    expect(asked).not.toContain("apply");
+  });
+
   test("changes nothing in a dry run", () => {
     for (const args of [["--dry-run"], ["--uninstall", "--dry-run"]]) {
       const { code, output, asked } = install(args, { MANAGED: "true" });

@@ -1,7 +1,7 @@
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parseConfig } from "#config.ts";
+import { configTable, parseConfig } from "#config.ts";
 import { createMetrics } from "#metrics.ts";
 import type { KubernetesConfig } from "#provider/kubernetes/config.ts";
 import { manifestObjects } from "#provider/kubernetes/manifests.ts";
@@ -168,12 +168,86 @@ describe("the autoscaler", () => {
       missing: [],
     });
     expect(hpa.spec).toMatchObject({
-      minReplicas: 1,
+      minReplicas: 2,
       maxReplicas: 10,
       scaleTargetRef: { kind: "Deployment", name: get(objects, "Deployment").metadata.name },
     });
     expect(get(objects, "Deployment").spec).not.toHaveProperty("replicas");
     expect(objects.map(({ kind }) => kind)).not.toContain("PersistentVolumeClaim");
+  });
+});
+
+describe("servers over Redis", () => {
+  const several = printed(standard, "redis");
+  const deployment = get(several, "Deployment").spec as unknown as Record<string, unknown>;
+
+  test("are two, of which a new one is ready before an old one goes", () => {
+    expect(deployment).toMatchObject({
+      replicas: 2,
+      strategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+    });
+    expect(get(several, "PodDisruptionBudget").spec).toMatchObject({ maxUnavailable: 1 });
+    expect(readObject("V1Deployment", get(several, "Deployment"))).toMatchObject({
+      unknown: [],
+      missing: [],
+    });
+  });
+
+  test("are kept apart from each other by the labels that they have", () => {
+    const pod = podOf(several) as unknown as {
+      topologySpreadConstraints: { topologyKey: string; labelSelector: object }[];
+    };
+    expect(pod.topologySpreadConstraints.map(({ topologyKey }) => topologyKey)).toEqual([
+      "kubernetes.io/hostname",
+      "topology.kubernetes.io/zone",
+    ]);
+    const { labels } = get(several, "Deployment").spec.template.metadata;
+    for (const { labelSelector } of pod.topologySpreadConstraints) {
+      expect({ matchLabels: labels }).toMatchObject(labelSelector);
+    }
+  });
+
+  test("keep nothing of their own, and share what they have to from Secrets", () => {
+    expect(several.map(({ kind }) => kind)).not.toContain("PersistentVolumeClaim");
+    const volumes = podOf(several).volumes as unknown as Record<string, unknown>[];
+    expect(volumes).toContainEqual({ name: "data", emptyDir: {} });
+    const { env } = containerOf(several);
+    const names = env.map(({ name }) => name);
+    expect(names).toEqual(
+      expect.arrayContaining(["HODEI_REDIS_URL", "HODEI_ENCRYPTION_KEY_FILE", "HODEI_TLS_AUTO"]),
+    );
+    const known = new Set(configTable().map(({ name }) => name));
+    expect(names.filter((name) => !known.has(name))).toEqual([]);
+  });
+
+  test("have as long to stop as they take for it", () => {
+    const { terminationGracePeriodSeconds } = podOf(several) as unknown as Record<string, number>;
+    const { config } = parseConfig({});
+    expect(terminationGracePeriodSeconds).toBeGreaterThan((2 * config.drainTimeoutMs) / 1_000);
+  });
+
+  test("are as many as is asked for, and over a volume there is one", () => {
+    const { objects } = manifestsOf({}, { store: "redis", replicas: 5, only: "server" });
+    expect(JSON.stringify(objects)).toContain('"replicas":5');
+    expect(() => manifestsOf({}, { replicas: 2 })).toThrow(/an embedded store has one server/);
+    expect(() => manifestsOf({}, { store: "redis", replicas: 0 })).toThrow(/--replicas: 0/);
+    const both = { store: "redis", replicas: 2, hpa: true } as const;
+    expect(() => manifestsOf({}, both)).toThrow(/--replicas and --hpa exclude each other/);
+  });
+
+  test("reach the bucket that the environment names, with a key from a Secret alone", () => {
+    const env = {
+      HODEI_LOG_ARCHIVE: "s3",
+      HODEI_S3_BUCKET: "logs",
+      HODEI_S3_ENDPOINT: "http://minio.minio.svc:9000",
+      HODEI_S3_ACCESS_KEY_ID: "an-id-that-stays-here",
+      HODEI_S3_SECRET_ACCESS_KEY: "a-key-that-stays-here",
+    };
+    const { text } = manifestsOf(env, { store: "redis" });
+    expect(text).toContain("HODEI_S3_BUCKET: logs");
+    expect(text).toMatch(/port: 9000$/m);
+    expect(text).toContain("key: secret-access-key");
+    expect(text).not.toContain("stays-here");
   });
 });
 

@@ -194,6 +194,7 @@ function numberProblems(config: KubernetesConfig): Problems {
     watchIdleTimeoutMs: [100, 3_600_000],
     maxConnections: [1, 1_000],
     agentMemoryBytes: [0, 2 ** 40],
+    agentCpuMillis: [0, 64_000],
     scratchBytes: [0, 2 ** 50],
     ttlSecondsAfterFinished: [0, 31_536_000],
     creationTimeoutSeconds: [1, 3_600],

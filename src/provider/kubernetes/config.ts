@@ -137,6 +137,8 @@ export interface KubernetesConfig {
   readonly defaultMemoryLimit: Quantity;
   /** What the agent gets beside the job's own memory. */
   readonly agentMemoryBytes: number;
+  /** The least limit of a pod's processors: the agent starts under the limit of its job. */
+  readonly agentCpuMillis: number;
   /** Space of the work directory and of /tmp, each. */
   readonly scratchBytes: number;
 
@@ -292,6 +294,7 @@ const connection = {
 
 const lifecycle = {
   agentMemoryBytes: 64 * 1024 * 1024,
+  agentCpuMillis: 500,
   scratchBytes: 1024 * 1024 * 1024,
   creationTimeoutSeconds: 60,
   terminationGraceSeconds: 30,
@@ -304,7 +307,7 @@ const lifecycle = {
   bindWorkerRole: false,
   enableHpa: false,
   hpa: {
-    minReplicas: 1,
+    minReplicas: 2,
     maxReplicas: 10,
     cpuPercent: 70,
     memoryPercent: 80,

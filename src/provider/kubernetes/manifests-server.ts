@@ -4,16 +4,14 @@ import type {
   V1Deployment,
   V1EnvVar,
   V1PersistentVolumeClaim,
-  V1PodDisruptionBudget,
   V1PodSpec,
   V1Service,
   V1Volume,
-  V2HorizontalPodAutoscaler,
 } from "@kubernetes/client-node";
 import { HodeiError } from "#error.ts";
 import type { KubernetesConfig } from "./config.ts";
-import { keys } from "./names.ts";
-import { httpPort, serverNames, systemLabels } from "./manifests-names.ts";
+import { httpPort, serverMetadata, serverNames, systemLabels } from "./manifests-names.ts";
+import { autoscaler, disruptionBudget, spread } from "./manifests-scale.ts";
 import type { Plain } from "./pod-security.ts";
 
 /** Where the server keeps its state: in one file on its volume, or in a Redis that replicas share. */
@@ -23,21 +21,38 @@ export interface ServerOptions {
   readonly config: KubernetesConfig;
   readonly image: string;
   readonly store: ServerStore;
+  /** How many servers share the store, where nothing scales them; `defaultReplicas` of the store unless given. */
+  readonly replicas?: number;
+  /** Whether logs are archived to a bucket; the key comes from a Secret, where there is one. */
+  readonly archivesToS3: boolean;
   /** Changes with the configuration, so that a new one rolls out. */
   readonly configHash: string;
 }
 
+/** Of servers over a shared store there are two, so that one may go at any time. */
+export const defaultReplicas: Readonly<Record<ServerStore, number>> = { embedded: 1, redis: 2 };
+
 const dataDirectory = "/var/lib/hodei";
 const tokenDirectory = "/etc/hodei/admin";
+const keyDirectory = "/etc/hodei/encryption";
 
 /** Everything that the server's own pod needs. Error: `invalid_argument` for several replicas over an embedded store. */
 export function serverObjects(options: ServerOptions): readonly KubernetesObject[] {
-  const { config, store } = options;
-  if (config.enableHpa && store === "embedded") {
+  const { config, store, replicas = defaultReplicas[store] } = options;
+  if (replicas < 1 || replicas > 100) {
+    throw new HodeiError("invalid_argument", `--replicas: ${replicas} is not between 1 and 100`);
+  }
+  if (options.replicas !== undefined && config.enableHpa && store === "redis") {
+    throw new HodeiError("invalid_argument", "--replicas and --hpa exclude each other", {
+      hint: "HODEI_K8S_HPA bounds the autoscaler",
+    });
+  }
+  if (store === "embedded" && (config.enableHpa || replicas !== 1)) {
+    const asked = config.enableHpa ? "--hpa" : "--replicas";
     throw new HodeiError(
       "invalid_argument",
       "an embedded store has one server, which cannot be scaled",
-      { hint: "use --store redis with --hpa, or leave --hpa out" },
+      { hint: `use --store redis with ${asked}, or leave ${asked} out` },
     );
   }
   return [
@@ -49,16 +64,11 @@ export function serverObjects(options: ServerOptions): readonly KubernetesObject
   ];
 }
 
-function metadata({ controlPlane }: KubernetesConfig, name: string) {
-  const { namespace, podLabels } = controlPlane;
-  return { name, namespace, labels: { ...systemLabels, ...podLabels } };
-}
-
 function claim(config: KubernetesConfig): Plain<V1PersistentVolumeClaim> {
   return {
     apiVersion: "v1",
     kind: "PersistentVolumeClaim",
-    metadata: metadata(config, serverNames.claim),
+    metadata: serverMetadata(config, serverNames.claim),
     spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "10Gi" } } },
   };
 }
@@ -68,7 +78,7 @@ function service(config: KubernetesConfig): Plain<V1Service> {
   return {
     apiVersion: "v1",
     kind: "Service",
-    metadata: metadata(config, name),
+    metadata: serverMetadata(config, name),
     spec: {
       selector: { ...podLabels },
       ports: [
@@ -80,17 +90,21 @@ function service(config: KubernetesConfig): Plain<V1Service> {
 }
 
 function deployment(options: ServerOptions): Plain<V1Deployment> {
-  const { config, store, configHash } = options;
+  const { config, store, configHash, replicas = defaultReplicas[store] } = options;
   const { service: name, podLabels } = config.controlPlane;
   return {
     apiVersion: "apps/v1",
     kind: "Deployment",
-    metadata: metadata(config, name),
+    metadata: serverMetadata(config, name),
     spec: {
-      ...(config.enableHpa ? {} : { replicas: 1 }),
+      ...(config.enableHpa ? {} : { replicas }),
       revisionHistoryLimit: 3,
-      // Two servers never share a volume.
-      strategy: { type: store === "embedded" ? "Recreate" : "RollingUpdate" },
+      strategy:
+        store === "embedded"
+          ? // Two servers never share a volume.
+            { type: "Recreate" }
+          : // A new one is ready before an old one goes.
+            { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
       selector: { matchLabels: { ...podLabels } },
       template: {
         metadata: {
@@ -112,12 +126,18 @@ function podSpec(options: ServerOptions): Plain<V1PodSpec> {
     { name: "tmp", emptyDir: {} },
     { name: "admin-token", secret: { secretName: serverNames.adminToken, defaultMode: 0o440 } },
   ];
+  if (store === "redis") {
+    const secret = { secretName: serverNames.encryptionKey, defaultMode: 0o440 };
+    volumes.push({ name: "encryption-key", secret });
+  }
   return {
     serviceAccountName: config.controlPlane.serviceAccount,
     automountServiceAccountToken: true,
     // They would look like settings: HODEI_SERVER_PORT and its like.
     enableServiceLinks: false,
+    // Longer than a server takes that has been told to stop: it drains by itself.
     terminationGracePeriodSeconds: 45,
+    ...(store === "redis" && { topologySpreadConstraints: spread(config) }),
     securityContext: {
       runAsNonRoot: true,
       runAsUser: 1_000,
@@ -131,7 +151,7 @@ function podSpec(options: ServerOptions): Plain<V1PodSpec> {
   };
 }
 
-function container({ config, image, store }: ServerOptions): Plain<V1Container> {
+function container({ config, image, store, archivesToS3 }: ServerOptions): Plain<V1Container> {
   const { agentPort } = config.controlPlane;
   const probe = (path: string) => ({ httpGet: { path: `/health/${path}`, port: "http" } });
   return {
@@ -143,8 +163,8 @@ function container({ config, image, store }: ServerOptions): Plain<V1Container> 
       { name: "http", containerPort: httpPort },
     ],
     envFrom: [{ configMapRef: { name: serverNames.config } }],
-    env: environment(config, store),
-    resources: { requests: { cpu: "100m", memory: "256Mi" }, limits: { memory: "1Gi" } },
+    env: [...environment(config, store), ...(archivesToS3 ? bucketKey() : [])],
+    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } },
     securityContext: {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,
@@ -157,6 +177,9 @@ function container({ config, image, store }: ServerOptions): Plain<V1Container> 
       { name: "data", mountPath: dataDirectory },
       { name: "tmp", mountPath: "/tmp" },
       { name: "admin-token", mountPath: tokenDirectory, readOnly: true },
+      ...(store === "redis"
+        ? [{ name: "encryption-key", mountPath: keyDirectory, readOnly: true }]
+        : []),
     ],
   };
 }
@@ -180,52 +203,19 @@ function environment({ controlPlane }: KubernetesConfig, store: ServerStore): Pl
     ...fixed,
     { name: "HODEI_STORE", value: "redis" },
     { name: "HODEI_REDIS_URL", valueFrom: { secretKeyRef } },
+    // What one server has sealed the others can open.
+    {
+      name: "HODEI_ENCRYPTION_KEY_FILE",
+      value: `${keyDirectory}/${serverNames.encryptionKeyKey}`,
+    },
   ];
 }
 
-/** One pod at a time may go: with a single replica a drain of its node is not held up. */
-function disruptionBudget(config: KubernetesConfig): Plain<V1PodDisruptionBudget> {
-  const { service: name, podLabels } = config.controlPlane;
-  return {
-    apiVersion: "policy/v1",
-    kind: "PodDisruptionBudget",
-    metadata: metadata(config, name),
-    spec: { maxUnavailable: 1, selector: { matchLabels: { ...podLabels } } },
-  };
-}
-
-function autoscaler(config: KubernetesConfig): Plain<V2HorizontalPodAutoscaler> {
-  const { hpa, controlPlane } = config;
-  const target = { apiVersion: "apps/v1", kind: "Deployment", name: controlPlane.service };
-  const use = (name: string, averageUtilization: number) => ({
-    type: "Resource",
-    resource: { name, target: { type: "Utilization", averageUtilization } },
-  });
-  const meta = metadata(config, `hpa-${controlPlane.service}`);
-  return {
-    apiVersion: "autoscaling/v2",
-    kind: "HorizontalPodAutoscaler",
-    metadata: {
-      ...meta,
-      labels: { ...meta.labels, [keys.managed]: "true", "hodei.io/hpa": "true" },
-    },
-    spec: {
-      scaleTargetRef: target,
-      minReplicas: hpa.minReplicas,
-      maxReplicas: hpa.maxReplicas,
-      metrics: [use("cpu", hpa.cpuPercent), use("memory", hpa.memoryPercent)],
-      behavior: {
-        scaleUp: {
-          stabilizationWindowSeconds: hpa.scaleUpWindowSeconds,
-          selectPolicy: "Max",
-          policies: [{ type: "Percent", value: 100, periodSeconds: 15 }],
-        },
-        scaleDown: {
-          stabilizationWindowSeconds: hpa.scaleDownWindowSeconds,
-          selectPolicy: "Min",
-          policies: [{ type: "Percent", value: 10, periodSeconds: 60 }],
-        },
-      },
-    },
-  };
+/** Without the Secret the pod's own role is used. */
+function bucketKey(): Plain<V1EnvVar>[] {
+  const of = (key: string) => ({ secretKeyRef: { name: serverNames.s3, key, optional: true } });
+  return [
+    { name: "HODEI_S3_ACCESS_KEY_ID", valueFrom: of(serverNames.s3KeyId) },
+    { name: "HODEI_S3_SECRET_ACCESS_KEY", valueFrom: of(serverNames.s3Secret) },
+  ];
 }

@@ -25,6 +25,8 @@ export interface ManifestOptions {
   readonly config: KubernetesConfig;
   readonly serverImage: string;
   readonly store: ServerStore;
+  /** Of the server; `defaultReplicas` of the store unless given. */
+  readonly replicas?: number;
   /** Further variables of the server, by name. */
   readonly settings?: Readonly<Record<string, string>>;
 }
@@ -35,7 +37,7 @@ export const defaultServerImage = "hodei-jobs-server:latest";
 export function manifestObjects(
   options: ManifestOptions,
 ): Readonly<Record<ManifestGroup, readonly KubernetesObject[]>> {
-  const { config, serverImage: image, store, settings = {} } = options;
+  const { config, serverImage: image, store, replicas, settings = {} } = options;
   const workers = infrastructureObjects(config, config.namespace);
   const rights = ["ServiceAccount", "Role", "RoleBinding"];
   const ofKind = (kinds: readonly string[]): KubernetesObject[] =>
@@ -50,7 +52,14 @@ export function manifestObjects(
     rbac: [...accessObjects(config), ...ofKind(rights)],
     "network-policy": [serverPolicy(options), ...ofKind(["NetworkPolicy"])],
     configmap: [map],
-    server: serverObjects({ config, image, store, configHash: configHash.slice(0, 16) }),
+    server: serverObjects({
+      config,
+      image,
+      store,
+      ...(replicas !== undefined && { replicas }),
+      archivesToS3: settings["HODEI_LOG_ARCHIVE"] === "s3",
+      configHash: configHash.slice(0, 16),
+    }),
     monitoring: monitoringObjects(config),
   };
 }
@@ -119,8 +128,8 @@ function configMap(config: KubernetesConfig, settings: Readonly<Record<string, s
   } satisfies Plain<V1ConfigMap>;
 }
 
-/** Who may talk to the server, and whom it calls: DNS, the cluster's API and, if it has one, its Redis. */
-function serverPolicy({ config, store }: ManifestOptions) {
+/** Who may talk to the server, and whom it calls: DNS, the cluster's API, its Redis (or Sentinel) and its bucket, if it has them. */
+function serverPolicy({ config, store, settings = {} }: ManifestOptions) {
   const { namespace, service, podLabels, agentPort } = config.controlPlane;
   const tcp = (...ports: number[]) => ports.map((port) => ({ protocol: "TCP", port }));
   return {
@@ -139,8 +148,18 @@ function serverPolicy({ config, store }: ManifestOptions) {
       egress: [
         { ports: [{ protocol: "UDP", port: 53 }, ...tcp(53)] },
         { ports: tcp(443, 6443) },
-        ...(store === "redis" ? [{ ports: tcp(6379) }] : []),
+        ...(store === "redis" ? [{ ports: tcp(6379, 26379) }] : []),
+        ...bucketPorts(settings).map((port) => ({ ports: tcp(port) })),
       ],
     },
   };
+}
+
+/** The one of an S3-compatible server, where that is not 443. */
+function bucketPorts(settings: Readonly<Record<string, string>>): number[] {
+  const endpoint = settings["HODEI_S3_ENDPOINT"];
+  if (settings["HODEI_LOG_ARCHIVE"] !== "s3" || endpoint === undefined) return [];
+  const { port, protocol } = new URL(endpoint);
+  const number = port === "" ? (protocol === "http:" ? 80 : 443) : Number(port);
+  return number === 443 ? [] : [number];
 }

@@ -30,13 +30,13 @@ export function workerContainerOf(
 
 /**
  * What a job asks for is requested and is the limit, so that it gets that and no more; what it does not ask for is as configured. Memory is the
- * job's and the agent's allowance.
+ * job's and the agent's allowance. The limit of processors is at least the agent's allowance: under less it takes seconds to start.
  */
 export function resourcesOf(
   config: KubernetesConfig,
   { cpuMillis, memoryBytes, diskBytes, gpuCount, gpuType }: Resources,
 ): V1ResourceRequirements {
-  const cpu = cpuMillis > 0 ? formatMillis(cpuMillis) : undefined;
+  const cpuLimit = formatMillis(Math.max(cpuMillis, config.agentCpuMillis));
   const memory = memoryBytes > 0 ? formatBytes(memoryBytes + config.agentMemoryBytes) : undefined;
   const gpu = gpuRequestOf(gpuCount, gpuType);
   const exact: Record<string, string> = {
@@ -45,12 +45,12 @@ export function resourcesOf(
   };
   return {
     requests: {
-      cpu: cpu ?? config.defaultCpuRequest,
+      cpu: cpuMillis > 0 ? formatMillis(cpuMillis) : config.defaultCpuRequest,
       memory: memory ?? config.defaultMemoryRequest,
       ...exact,
     },
     limits: {
-      cpu: cpu ?? config.defaultCpuLimit,
+      cpu: cpuMillis > 0 ? cpuLimit : config.defaultCpuLimit,
       memory: memory ?? config.defaultMemoryLimit,
       ...exact,
     },

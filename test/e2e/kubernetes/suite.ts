@@ -62,7 +62,9 @@ export function kubernetesSuite(name: string, open: () => Promise<Cluster>): voi
       });
       expect(metadata?.annotations).toMatchObject({ "example.com/note": "see here" });
       const worker = spec?.containers.find((container) => container.name === "worker");
-      expect(worker?.resources?.limits?.["cpu"]).toBe("100m");
+      expect(worker?.resources?.requests?.["cpu"]).toBe("100m");
+      // Under the job's own limit the agent would take seconds to start.
+      expect(worker?.resources?.limits?.["cpu"]).toBe("500m");
       expect(spec?.restartPolicy).toBe("Never");
       expect(spec?.automountServiceAccountToken).toBe(false);
       expect(spec?.activeDeadlineSeconds).toBeGreaterThan(60);

@@ -71,7 +71,7 @@ test("the builder makes what its steps say", () => {
     securityContext: { runAsUser: 2000, runAsGroup: 1000 },
     dynamicNamespaces: true,
     namespacePrefix: "hodei-tenant",
-    hpa: { minReplicas: 1, maxReplicas: 20 },
+    hpa: { minReplicas: 2, maxReplicas: 20 },
   });
   expect(config.tolerations).toHaveLength(1);
 });

@@ -56,6 +56,14 @@ test.for([
   expect(quotaRoom(config, [{ status: { hard, used } }])).toBe(room);
 });
 
+test("a small worker takes of a quota the limit that its agent needs", () => {
+  const small = { ...noWish, cpuMillis: 100 };
+  const quota = (name: string) => [{ status: { hard: { [name]: "2" }, used: {} } }];
+  expect(quotaRoom(config, quota("requests.cpu"), small)).toBe(20);
+  expect(quotaRoom(config, quota("limits.cpu"), small)).toBe(4);
+  expect(quotaRoom({ ...config, agentCpuMillis: 0 }, quota("limits.cpu"), small)).toBe(20);
+});
+
 test("a quota for some pods only leaves any room", () => {
   const quota = { spec: { scopes: ["BestEffort"] }, status: { hard: { pods: "0" } } };
   expect(quotaRoom(config, [quota])).toBe(Infinity);

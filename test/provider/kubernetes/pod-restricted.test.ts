@@ -165,7 +165,7 @@ describe("a restricted worker's pod", () => {
     );
   });
 
-  it("gets what the job asked for as request and limit, and the agent's memory on top", () => {
+  it("gets what the job asked for as request and limit, with what the agent needs besides", () => {
     fc.assert(
       fc.property(specs, (spec) => {
         const config = configWith();
@@ -176,7 +176,11 @@ describe("a restricted worker's pod", () => {
           const limit = parseQuantity(limits[name] ?? "") ?? 0;
           expect(parseQuantity(quantity) ?? Infinity).toBeLessThanOrEqual(limit);
         }
-        if (cpuMillis > 0) expect(parseMillis(limits["cpu"] ?? "")).toBe(cpuMillis);
+        if (cpuMillis > 0) {
+          expect(parseMillis(requests["cpu"] ?? "")).toBe(cpuMillis);
+          const least = Math.max(cpuMillis, config.agentCpuMillis);
+          expect(parseMillis(limits["cpu"] ?? "")).toBe(least);
+        }
         if (memoryBytes > 0) {
           expect(parseBytes(limits["memory"] ?? "")).toBe(memoryBytes + config.agentMemoryBytes);
           expect(requests["memory"]).toBe(limits["memory"]);
