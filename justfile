@@ -256,3 +256,28 @@ dev-docker:
 [group("docker")]
 docker-base:
     scripts/docker-base.sh
+
+# ---- Docker Compose: two servers over one Redis, see deploy/compose. ----
+
+compose := "docker compose -f " + quote(justfile_directory() / "deploy/compose/compose.yaml")
+
+# Builds the images, makes secrets where there are none, and waits until both servers are ready.
+[group("compose")]
+compose-up *args: image
+    deploy/compose/prepare.sh
+    WORKER_IMAGE={{ quote(worker_image) }} SERVER_IMAGE={{ quote(server_image) }} {{ compose }} up -d --no-build --wait {{ args }}
+
+# What clients need, as shell commands: eval "$(just compose-env)"
+[group("compose")]
+compose-env:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    ca=$PWD/deploy/compose/.ca.crt
+    {{ compose }} exec -T server-1 cat /var/lib/hodei/tls/ca.crt >"$ca"
+    echo "export HODEI_SERVER=localhost:50051,localhost:50052 HODEI_CA_CERT_PATH=$ca"
+    sed -n 's/^HODEI_ADMIN_TOKEN=/export HODEI_TOKEN=/p' deploy/compose/.env
+
+# Stops everything; -v deletes the data too.
+[group("compose")]
+compose-down *args:
+    {{ compose }} --profile s3 down {{ args }}
