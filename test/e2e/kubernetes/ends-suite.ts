@@ -1,21 +1,21 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { type Cluster, Ground, type Running } from "./ground.ts";
+import { type Cluster, Ground, hookMs, openMs, type Running, testMs } from "./ground.ts";
 
-const patience = { timeout: 60_000, interval: 100 };
+const patience = { timeout: 120_000, interval: 100 };
 
 /** How workers end that do not end by themselves. */
 export function endsSuite(name: string, open: () => Promise<Cluster>): void {
-  describe(`ends of pods on ${name}`, () => {
+  describe(`ends of pods on ${name}`, { timeout: testMs }, () => {
     let ground: Ground;
     let hodei: Running;
 
     beforeAll(async () => {
       ground = new Ground(await open());
       hodei = await ground.start({ env: { HODEI_K8S_TTL_SECONDS_AFTER_FINISHED: "20" } });
-    }, 180_000);
-    afterAll(() => ground[Symbol.asyncDispose](), 120_000);
-    afterEach(() => hodei.isClean());
+    }, openMs);
+    afterAll(() => ground[Symbol.asyncDispose](), hookMs);
+    afterEach(() => hodei.isClean(), hookMs);
 
     test("a job that kills its agent is told so, with what the kubelet has of it, and the pod stays for its time", async () => {
       const id = await hodei.submit({ script: "echo before; sleep 1; kill -9 $PPID; sleep 30" });
@@ -107,16 +107,16 @@ function strayOf({ metadata, spec }: V1Pod): V1Pod {
 }
 
 function attested(name: string, open: () => Promise<Cluster>): void {
-  describe(`attestation on ${name}`, () => {
+  describe(`attestation on ${name}`, { timeout: testMs }, () => {
     let ground: Ground;
     let hodei: Running;
 
     beforeAll(async () => {
       ground = new Ground(await open());
       hodei = await ground.start({ env: { HODEI_K8S_ATTESTATION: "1" } });
-    }, 180_000);
-    afterAll(() => ground[Symbol.asyncDispose](), 120_000);
-    afterEach(() => hodei.isClean());
+    }, openMs);
+    afterAll(() => ground[Symbol.asyncDispose](), hookMs);
+    afterEach(() => hodei.isClean(), hookMs);
 
     test("G15: a pod proves itself by the cluster's token: no Secret, and three calls for a job", async () => {
       const secrets: string[] = [];

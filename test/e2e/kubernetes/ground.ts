@@ -21,11 +21,24 @@ export interface Cluster extends AsyncDisposable {
   readonly image: string;
   /** How pods reach this machine. */
   readonly serverHost: string;
+  /** The same for network policies; `serverHost` is an IPv4 address unless given. */
+  readonly serverCidrs?: readonly string[];
+  /** More of the environment of servers. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Whether a kernel stands behind the pods, so that users, limits and read-only roots are real. */
   readonly isReal: boolean;
   /** What was asked of it for workers so far, "create pods" and the like; only where the cluster counts that. */
   changes?(): readonly string[];
 }
+
+/** Pods end within their grace; nodes that are slow or many take longer to say so. */
+const cleanMs = 180_000;
+/** Of hooks that wait for a clean cluster, and of tests that end so. */
+export const hookMs = cleanMs + 30_000;
+/** Of one test: its pods may be the first on their nodes. */
+export const testMs = 420_000;
+/** Of hooks that open the cluster, where the image may have to be pulled. */
+export const openMs = 480_000;
 
 export interface StartOptions {
   /** More variables of the server. */
@@ -62,9 +75,11 @@ export class Ground implements AsyncDisposable {
   /** A server of its own, with a worker namespace of its own. */
   async start({ env = {}, nodeArguments = [] }: StartOptions = {}): Promise<Running> {
     const instance = `${this.prefix}-${++this.#servers}`;
+    const { serverHost, serverCidrs = [`${serverHost}/32`], isReal } = this.cluster;
     const variables = (port: number) => ({
+      ...this.cluster.env,
       HODEI_LISTEN_ADDRESS: `0.0.0.0:${port}`,
-      HODEI_SERVER_ADDRESS: `${this.cluster.serverHost}:${port}`,
+      HODEI_SERVER_ADDRESS: `${serverHost.includes(":") ? `[${serverHost}]` : serverHost}:${port}`,
       HODEI_TLS_AUTO: "1",
       HODEI_ADMIN_TOKEN: "admin-of-the-end-to-end-tests",
       HODEI_PROCESS_ENABLED: "0",
@@ -78,8 +93,10 @@ export class Ground implements AsyncDisposable {
       HODEI_K8S_DEFAULT_CPU_REQUEST: "50m",
       HODEI_K8S_DEFAULT_MEMORY_REQUEST: "64Mi",
       // Where policies are enforced, they have to let pods reach this machine.
-      HODEI_K8S_SERVER_CIDRS: `${this.cluster.serverHost}/32`,
+      HODEI_K8S_SERVER_CIDRS: serverCidrs.join(","),
       ...slower,
+      // Each node may have to pull the image first.
+      ...(isReal && { HODEI_START_DEADLINE_MS: "300000" }),
       ...env,
     });
     const server = await ServerProcess.start(variables, nodeArguments);
@@ -185,7 +202,7 @@ export class Running {
   /** Resolves once nothing of this server's workers is left (DESIGN G12). */
   async isClean(): Promise<void> {
     await vi.waitFor(async () => expect(await this.ground.leftovers(this.namespace)).toEqual([]), {
-      timeout: 90_000,
+      timeout: cleanMs,
       interval: 500,
     });
   }

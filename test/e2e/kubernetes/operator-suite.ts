@@ -2,19 +2,19 @@ import { KubeConfig, KubernetesObjectApi, type KubernetesObject } from "@kuberne
 import { execFile } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { launcher } from "../../e2e/server-process.ts";
-import { type Cluster, Ground, type Running } from "./ground.ts";
+import { type Cluster, Ground, hookMs, openMs, type Running, testMs } from "./ground.ts";
 
 /** What an operator does beside running a server. */
 export function operatorSuite(name: string, open: () => Promise<Cluster>): void {
-  describe(`an operator of ${name}`, () => {
+  describe(`an operator of ${name}`, { timeout: testMs }, () => {
     let ground: Ground;
     let hodei: Running;
 
     beforeAll(async () => {
       ground = new Ground(await open());
       hodei = await ground.start();
-    }, 180_000);
-    afterAll(() => ground[Symbol.asyncDispose](), 120_000);
+    }, openMs);
+    afterAll(() => ground[Symbol.asyncDispose](), hookMs);
 
     test("finds nothing that fails with `hodei doctor`", async () => {
       // An address of this machine alone would be a finding of its own.

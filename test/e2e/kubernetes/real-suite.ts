@@ -1,20 +1,20 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { type Cluster, Ground, type Running } from "./ground.ts";
+import { type Cluster, Ground, hookMs, openMs, type Running, testMs } from "./ground.ts";
 
 const mebibyte = 1024 * 1024;
 
 /** What only a kernel behind the pods can show. */
 export function realSuite(open: () => Promise<Cluster>): void {
-  describe("pods on the cluster", () => {
+  describe("pods on the cluster", { timeout: testMs }, () => {
     let ground: Ground;
     let hodei: Running;
 
     beforeAll(async () => {
       ground = new Ground(await open());
       hodei = await ground.start();
-    }, 180_000);
-    afterAll(() => ground[Symbol.asyncDispose](), 120_000);
-    afterEach(() => hodei.isClean());
+    }, openMs);
+    afterAll(() => ground[Symbol.asyncDispose](), hookMs);
+    afterEach(() => hodei.isClean(), hookMs);
 
     test("a job is nobody special: no root, no writable root, no credentials of the cluster", async () => {
       const script = `

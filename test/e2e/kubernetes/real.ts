@@ -1,5 +1,6 @@
 import { CoreV1Api, KubeConfig } from "@kubernetes/client-node";
 import { randomBytes } from "node:crypto";
+import { lookup } from "node:dns/promises";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -21,15 +22,28 @@ export async function openRealCluster(): Promise<Cluster> {
   const image = process.env["HODEI_K8S_TEST_IMAGE"] || "hodei-jobs-worker:latest";
   const given = process.env["HODEI_K8S_TEST_SERVER_HOST"];
   const serverHost = given || (await (found ??= findHost(config.makeApiClient(CoreV1Api), image)));
+  const addresses = await lookup(serverHost, { all: true });
   return {
     kubeconfig,
     image,
     serverHost,
+    serverCidrs: addresses.map(({ address, family }) => `${address}/${family === 6 ? 128 : 32}`),
     isReal: true,
+    env: surroundings(),
     async [Symbol.asyncDispose]() {
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** What programs that sign in to a cloud's cluster look at, and proxies in front of it. */
+function surroundings(): Record<string, string> {
+  const kept = Object.entries(process.env).flatMap(([name, value]) =>
+    value === undefined || /^(HODEI|NODE|VITEST|npm)_|^(TEST|DEV|PROD|MODE|SSR)$/.test(name)
+      ? []
+      : [[name, value] as const],
+  );
+  return Object.fromEntries(kept);
 }
 
 let found: Promise<string> | undefined;
@@ -48,11 +62,11 @@ async function findHost(core: CoreV1Api, image: string): Promise<string> {
   await core.createNamespace({ body: { metadata: { name } } });
   try {
     const command = ["node", "-e", probe, String(port), ...hosts.map((host) => host.address)];
-    const container = { name: "probe", image, command, imagePullPolicy: "IfNotPresent" };
-    const spec = { restartPolicy: "Never", containers: [container] };
+    const container = { name: "probe", image, command, ...restricted.container };
+    const spec = { restartPolicy: "Never", containers: [container], ...restricted.pod };
     await vi.waitFor(
       () => core.createNamespacedPod({ namespace, body: { metadata: { name }, spec } }),
-      { timeout: 20_000, interval: 500 },
+      { timeout: 60_000, interval: 500 },
     );
     const phase = await vi.waitFor(
       async () => {
@@ -61,7 +75,8 @@ async function findHost(core: CoreV1Api, image: string): Promise<string> {
         const waiting = status?.containerStatuses?.[0]?.state?.waiting;
         throw new Error(`the probe with image ${image}: ${waiting?.message ?? waiting?.reason}`);
       },
-      { timeout: 90_000, interval: 500 },
+      // Its node may have to pull the image.
+      { timeout: 300_000, interval: 500 },
     );
     const answer = (await core.readNamespacedPodLog({ name, namespace })).trim();
     if (phase === "Succeeded") return answer;
@@ -73,6 +88,26 @@ async function findHost(core: CoreV1Api, image: string): Promise<string> {
     await core.deleteNamespace({ name });
   }
 }
+
+/** Also clusters that hold every namespace to the restricted level take it. */
+const restricted = {
+  pod: {
+    automountServiceAccountToken: false,
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser: 1_000,
+      seccompProfile: { type: "RuntimeDefault" },
+    },
+  },
+  container: {
+    imagePullPolicy: "IfNotPresent",
+    resources: {
+      requests: { cpu: "50m", memory: "64Mi" },
+      limits: { cpu: "500m", memory: "256Mi" },
+    },
+    securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+  },
+};
 
 /** Runs in the pod: prints the first address that answers. */
 const probe = `

@@ -1,15 +1,15 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import type { JobEvent } from "#client/client.ts";
-import { type Cluster, Ground, type Running } from "./ground.ts";
+import { type Cluster, Ground, hookMs, openMs, type Running, testMs } from "./ground.ts";
 import { record, writeReport } from "./report.ts";
 
-const patience = { timeout: 60_000, interval: 200 };
+const patience = { timeout: 120_000, interval: 200 };
 const mebibyte = 1024 * 1024;
 
 /** What holds on every cluster. */
 export function kubernetesSuite(name: string, open: () => Promise<Cluster>): void {
-  describe(`jobs on ${name}`, () => {
+  describe(`jobs on ${name}`, { timeout: testMs }, () => {
     let ground: Ground;
     let hodei: Running;
 
@@ -17,12 +17,12 @@ export function kubernetesSuite(name: string, open: () => Promise<Cluster>): voi
       ground = new Ground(await open());
       // A hundred jobs at once, and one that is too large for any node, are more than a quota allows.
       hodei = await ground.start({ env: { HODEI_K8S_QUOTA_ENABLED: "0" } });
-    }, 180_000);
+    }, openMs);
     afterAll(async () => {
       writeReport(name, ground.timings);
       await ground[Symbol.asyncDispose]();
-    }, 120_000);
-    afterEach(() => hodei.isClean());
+    }, hookMs);
+    afterEach(() => hodei.isClean(), hookMs);
 
     test("a job runs in a pod that dialled back, its log comes home, and nothing is left", async () => {
       const ran = await hodei.run({ command: ["echo", "Hello from a pod"] });
@@ -207,7 +207,7 @@ export function kubernetesSuite(name: string, open: () => Promise<Cluster>): voi
         }),
       );
       expect(outputs).toEqual(ids.map((_, at) => ["succeeded", `job ${at}\n`]));
-    }, 600_000);
+    }, 900_000);
   });
 
   tenants(name, open);
@@ -228,16 +228,16 @@ async function settled<Value>(read: () => Promise<Value>): Promise<Value> {
 }
 
 function tenants(name: string, open: () => Promise<Cluster>): void {
-  describe(`tenants on ${name}`, () => {
+  describe(`tenants on ${name}`, { timeout: testMs }, () => {
     let ground: Ground;
     let hodei: Running;
 
     beforeAll(async () => {
       ground = new Ground(await open());
       hodei = await ground.start({ env: { HODEI_K8S_ENABLE_DYNAMIC_NAMESPACES: "1" } });
-    }, 180_000);
-    afterAll(() => ground[Symbol.asyncDispose](), 120_000);
-    afterEach(() => hodei.isClean());
+    }, openMs);
+    afterAll(() => ground[Symbol.asyncDispose](), hookMs);
+    afterEach(() => hodei.isClean(), hookMs);
 
     test("each tenant gets a namespace with everything in it, on first use", async () => {
       const id = await hodei.submit({ command: ["sleep", "60"] }, "acme");

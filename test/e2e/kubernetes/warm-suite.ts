@@ -1,18 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { type Cluster, Ground, type Running } from "./ground.ts";
+import { type Cluster, Ground, hookMs, openMs, type Running, testMs } from "./ground.ts";
 
-const patience = { timeout: 90_000, interval: 100 };
+const patience = { timeout: 180_000, interval: 100 };
 const warm = { provider: "kubernetes", strict: true };
 
 /** Pods that are there before their jobs. */
 export function warmSuite(name: string, open: () => Promise<Cluster>): void {
-  describe(`warm pools on ${name}`, () => {
+  describe(`warm pools on ${name}`, { timeout: testMs }, () => {
     let ground: Ground;
 
     beforeAll(async () => {
       ground = new Ground(await open());
-    }, 180_000);
-    afterAll(() => ground[Symbol.asyncDispose](), 120_000);
+    }, openMs);
+    afterAll(() => ground[Symbol.asyncDispose](), hookMs);
 
     test("a job takes a warm pod at once, the pool is refilled, and shrinks when it is made smaller", async () => {
       const hodei = await ground.start({ env: poolOf({ ...warm, count: 2 }) });
