@@ -5,7 +5,11 @@ import { launcher } from "../../e2e/server-process.ts";
 import { type Cluster, Ground, hookMs, openMs, type Running, testMs } from "./ground.ts";
 
 /** What an operator does beside running a server. */
-export function operatorSuite(name: string, open: () => Promise<Cluster>): void {
+export function operatorSuite(
+  name: string,
+  open: () => Promise<Cluster>,
+  { isReal }: { readonly isReal: boolean },
+): void {
   describe(`an operator of ${name}`, { timeout: testMs }, () => {
     let ground: Ground;
     let hodei: Running;
@@ -26,14 +30,22 @@ export function operatorSuite(name: string, open: () => Promise<Cluster>): void 
       expect(code).toBe(0);
     });
 
-    test.for(["standard", "legacy"])(
-      "prints %s manifests that the API server takes",
-      async (profile) => {
+    const wishes = [
+      ["standard", []],
+      ["legacy", []],
+      // The double has no policies of admission and no autoscalers.
+      ...(isReal
+        ? [["standard", ["--tenant-namespaces", "--store", "redis", "--hpa"]] as const]
+        : []),
+    ] as const;
+    test.for(wishes)(
+      "prints %s manifests with %j that the API server takes",
+      async ([profile, more]) => {
         const server = `${hodei.namespace}-system`;
         const workers = `${hodei.namespace}-${profile}`;
         for (const namespace of [server, workers]) await makeNamespace(ground, namespace);
         const names = ["--namespace", workers, "--server-namespace", server];
-        const wish = ["manifests", "--profile", profile, "-o", "json", ...names];
+        const wish = ["manifests", "--profile", profile, "-o", "json", ...names, ...more];
         const { code, stdout } = await cli(hodei, wish, {});
         expect(code).toBe(0);
         const { objects } = JSON.parse(stdout) as { readonly objects: readonly KubernetesObject[] };

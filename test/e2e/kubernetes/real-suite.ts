@@ -54,6 +54,30 @@ while True: blocks.append(bytearray(8 << 20))
       expect(job).toMatchObject({ state: "failed", failure: { cause: "out_of_memory" } });
     });
 
+    // Said by whoever knows the cluster: a network that ignores policies accepts them all the same.
+    test.runIf(process.env["HODEI_K8S_TEST_POLICIES"] === "1")(
+      "a job reaches neither the cluster's API nor another worker, where policies are enforced",
+      async () => {
+        const id = await hodei.submit({ command: ["python3", "-m", "http.server", "8000"] });
+        await hodei.running(id);
+        const neighbour = (await hodei.pod(id)).status?.podIP ?? "";
+        const script = `python3 - "$KUBERNETES_SERVICE_HOST" "$KUBERNETES_SERVICE_PORT" ${neighbour} 8000 <<'E'
+import socket, sys
+hosts = sys.argv[1:]
+for host, port in zip(hosts[::2], hosts[1::2]):
+    try:
+        socket.create_connection((host, int(port)), 5)
+        print("reached", host)
+    except OSError:
+        print("kept from it")
+E`;
+        const { output } = await hodei.run({ script });
+        expect(output).toBe("kept from it\nkept from it\n");
+        await hodei.client.cancel(id);
+        await hodei.client.wait(id);
+      },
+    );
+
     test("a hundred lines a second arrive while the job runs", async () => {
       const id = await hodei.submit({
         script: "for i in $(seq 1 500); do echo tick $i; sleep 0.01; done",

@@ -10,5 +10,5 @@ kubernetesSuite("the cluster", openRealCluster);
 warmSuite("the cluster", openRealCluster);
 endsSuite("the cluster", openRealCluster);
 rightsSuite("the cluster", openRealCluster);
-operatorSuite("the cluster", openRealCluster);
+operatorSuite("the cluster", openRealCluster, { isReal: true });
 realSuite(openRealCluster);
