@@ -62,34 +62,33 @@ async function nearest(path: string): Promise<string> {
   }
 }
 
-/** Where agents dial. Only a name can be looked up from here; whether it leads anywhere from a pod is another question. */
+/** Where agents dial: several replicas have an address each. */
 async function checkAddress(config: Config): Promise<HealthCheck[]> {
   const given = config.serverAddress === "" ? config.listenAddress : config.serverAddress;
-  const checks = given.split(",").map((one) => checkOneAddress(config, one.trim()));
-  return (await Promise.all(checks)).flat();
+  const checks = given.split(",").map((address) => checkOne(config, address.trim()));
+  return Promise.all(checks);
 }
 
-async function checkOneAddress(config: Config, given: string): Promise<HealthCheck[]> {
+/** Only a name can be looked up from here; whether it leads anywhere from a pod is another question. */
+async function checkOne(config: Config, given: string): Promise<HealthCheck> {
   const name = "server address";
   const [, bracketed, plain = ""] = /^(?:\[([^\]]+)\]|([^:]+)):\d+$/.exec(given) ?? [];
   const host = bracketed ?? plain;
   const hint = "Set HODEI_SERVER_ADDRESS to host:port as workers can dial it.";
-  if (host === "") return [fail(name, `${given} is not host:port`, hint)];
+  if (host === "") return fail(name, `${given} is not host:port`, hint);
   const isHere = /^(localhost|127\..*|::1|0\.0\.0\.0|::)$/.test(host);
   if (isHere && isKubernetesEnabled(config)) {
-    return [fail(name, `no pod reaches the server as ${given}`, hint)];
+    return fail(name, `no pod reaches the server as ${given}`, hint);
   }
   try {
     const { address } = await lookup(host);
-    return [pass(name, `${given}${address === host ? "" : ` is ${address}`}`)];
+    return pass(name, `${given}${address === host ? "" : ` is ${address}`}`);
   } catch {
     const isInside = /\.svc(\..+)?$/.test(host);
     const message = `${host} is not known here`;
-    return [
-      isInside
-        ? warn(name, `${message}, as names in a cluster are not outside of it`, "")
-        : fail(name, message, hint),
-    ];
+    return isInside
+      ? warn(name, `${message}, as names in a cluster are not outside of it`, "")
+      : fail(name, message, hint);
   }
 }
 

@@ -160,6 +160,7 @@ function clusterOf(
   }: { readonly defaults: KubernetesConfig; readonly identity: ServerIdentity },
 ): Partial<KubernetesConfig> {
   const hasQuota = config.k8sQuotaEnabled;
+  const [first = defaults.controlPlane.agentPort, ...others] = agentPortsOf(config);
   return {
     controlPlane: {
       ...defaults.controlPlane,
@@ -168,7 +169,8 @@ function clusterOf(
       service: config.k8sControlService,
       user: given(config.k8sControlUser),
       cidrs: config.k8sServerCidrs,
-      agentPort: identity.agentPort ?? agentPortOf(config) ?? defaults.controlPlane.agentPort,
+      agentPort: identity.agentPort ?? first,
+      ...(others.length > 0 && { otherAgentPorts: others }),
     },
     hpa: { ...defaults.hpa, ...config.k8sHpa },
     quota: {
@@ -185,11 +187,15 @@ function clusterOf(
   };
 }
 
-/** The port that agents dial: that of the address they are told, else that of their own listener, else that of everybody's. */
-function agentPortOf(config: Config): number | undefined {
-  const dialled = Number(/:(\d+)$/.exec(config.serverAddress)?.[1] ?? 0);
-  const bound = Number(/:(\d+)$/.exec(config.listenAddress)?.[1] ?? 0);
-  return [dialled, config.agentPort, bound].find((port) => port > 0);
+/** The ports that agents dial: those of the addresses they are told, else that of their own listener, else that of everybody's. */
+function agentPortsOf(config: Config): readonly number[] {
+  const portsIn = (text: string): number[] =>
+    text.split(",").map((address) => Number(/:(\d+)\s*$/.exec(address)?.[1] ?? 0));
+  const dialled = [...new Set(portsIn(config.serverAddress))].filter((port) => port > 0);
+  if (dialled.length > 0) return dialled;
+  return [config.agentPort, ...portsIn(config.listenAddress)]
+    .filter((port) => port > 0)
+    .slice(0, 1);
 }
 
 function given(value: string): string | undefined {

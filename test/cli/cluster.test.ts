@@ -115,6 +115,14 @@ describe("the doctor", () => {
     expect(found).toMatchObject([{ name: "data directory", ok: "fail" }]);
   });
 
+  test("looks at the address of every replica", async () => {
+    const env = { HODEI_SERVER_ADDRESS: "192.0.2.10:50051, [2001:db8::1]:50052,nowhere.invalid:1" };
+    const { checks } = await ask(env);
+    const found = checks.filter(({ name }) => name === "server address");
+    expect(found.map(({ ok }) => ok)).toEqual(["pass", "pass", "fail"]);
+    expect(found[2]?.message).toBe("nowhere.invalid is not known here");
+  });
+
   test("says that no pod reaches a server on loopback, and that there is no API server", async () => {
     const env = { HODEI_K8S_ENABLED: "1", HODEI_K8S_KUBECONFIG: "/nowhere/config" };
     const diagnosis = await ask(env);

@@ -54,6 +54,8 @@ export interface ControlPlane {
   readonly podLabels: Readonly<Record<string, string>>;
   /** Port of the listener for agents. */
   readonly agentPort: number;
+  /** Further ones, where replicas outside the cluster have different ports. */
+  readonly otherAgentPorts?: readonly number[];
   /** A server outside the cluster: its user name instead of a service account. */
   readonly user: string | undefined;
   /** A server outside the cluster: where it is, `192.0.2.10/32`. */

@@ -65,7 +65,10 @@ function controlPlane({ controlPlane: server }: KubernetesConfig): EgressRule {
               podSelector: { matchLabels: server.podLabels },
             },
           ],
-    ports: [{ protocol: "TCP", port: server.agentPort }],
+    ports: [server.agentPort, ...(server.otherAgentPorts ?? [])].map((port) => ({
+      protocol: "TCP",
+      port,
+    })),
   };
 }
 

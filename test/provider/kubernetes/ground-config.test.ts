@@ -7,6 +7,7 @@ import {
   type KubernetesConfig,
 } from "#provider/kubernetes/config.ts";
 import { KubernetesConfigBuilder } from "#provider/kubernetes/config-builder.ts";
+import { infrastructureObjects } from "#provider/kubernetes/infrastructure.ts";
 import { checkKubernetesConfig } from "#provider/kubernetes/config-check.ts";
 import { kubernetesConfigOf } from "#server-kubernetes.ts";
 
@@ -232,4 +233,14 @@ test.for([
   ["HODEI_K8S_SERVER_CIDRS", "1.2.3.4/99"],
 ] as const)("%s=%j is refused by a line that begins with its name", ([name, value]) => {
   expect(() => fromEnv({ [name]: value })).toThrow(new RegExp(`^${name}: [^\\n]+$`));
+});
+
+test("workers may reach the port of every replica that agents are told of", () => {
+  const config = fromEnv({
+    HODEI_SERVER_ADDRESS: "192.0.2.10:6000,192.0.2.10:6001,192.0.2.11:6000",
+    HODEI_K8S_SERVER_CIDRS: "192.0.2.0/28",
+  });
+  expect(config.controlPlane).toMatchObject({ agentPort: 6000, otherAgentPorts: [6001] });
+  const text = JSON.stringify(infrastructureObjects(config, "x"));
+  expect(text).toContain('"ports":[{"protocol":"TCP","port":6000},{"protocol":"TCP","port":6001}]');
 });
