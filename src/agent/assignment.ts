@@ -10,6 +10,7 @@ import { FreshDirectories } from "./fresh-directories.ts";
 import { inheritedEnvironment } from "./job-process.ts";
 import { type MemoryKills, watchMemoryKills } from "./memory-kills.ts";
 import { Pipes } from "./pipes.ts";
+import { Spawner } from "./spawner.ts";
 
 /** Who hears of the attempts. */
 export interface AttemptEvents {
@@ -24,19 +25,32 @@ export interface AttemptGround extends AttemptEvents {
   /** What every job inherits. */
   readonly env: Readonly<Record<string, string>>;
   readonly pipes: Pipes;
+  readonly spawner: Spawner;
   readonly directories: FreshDirectories;
   readonly memoryKills: MemoryKills;
 }
 
 export function openGround(options: AgentOptions, events: AttemptEvents): AttemptGround {
+  const env = inheritedEnvironment(options.env);
+  const spawner = new Spawner(options.log, env);
   return {
     ...events,
     options,
-    env: inheritedEnvironment(options.env),
-    pipes: new Pipes(options.workDir, options.log),
+    env,
+    spawner,
+    pipes: new Pipes(options.workDir, options.log, spawner),
     directories: new FreshDirectories(`${options.workDir}/jobs`),
     memoryKills: watchMemoryKills(),
   };
+}
+
+/** Makes ready what as many attempts need as the server will assign. */
+export function prepareGround({ pipes, spawner }: AttemptGround, welcome: Welcome): void {
+  const slots = Math.max(1, welcome.slots);
+  // One job needs two pipes; who runs many gets more ahead of time.
+  pipes.prepare(welcome.maxJobs === 1 ? 1 : 2 * slots);
+  // One job at a time is started as soon by the agent itself, which stays small with it.
+  if (slots > 1) spawner.open();
 }
 
 /** The attempt of an assignment. What is wrong with its spec is an error beside it, for `refuse`. */
@@ -45,7 +59,7 @@ export function attemptOf(
   welcome: Welcome | undefined,
   ground: AttemptGround,
 ): { readonly attempt: Attempt; readonly error: unknown } {
-  const { options, env, pipes, directories, memoryKills } = ground;
+  const { options, env, pipes, spawner, directories, memoryKills } = ground;
   const { spec, error } = readSpec(bytes);
   const attempt: Attempt = new Attempt({
     id,
@@ -56,6 +70,7 @@ export function attemptOf(
     workDir: options.workDir,
     env,
     pipes,
+    spawner,
     directories,
     memoryKills,
     logBounds: {

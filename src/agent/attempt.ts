@@ -6,7 +6,8 @@ import { AttemptLog, type LogBounds } from "./attempt-log.ts";
 import {
   isDirectory,
   type JobIdentity,
-  type JobProcess,
+  type JobOutputs,
+  type JobProcessEvents,
   type Launch,
   type LaunchGround,
   prepareLaunch,
@@ -14,12 +15,14 @@ import {
 } from "./job-process.ts";
 import type { MemoryKills } from "./memory-kills.ts";
 import type { Pipes } from "./pipes.ts";
+import type { Spawner } from "./spawner.ts";
 import { type ProcessEntry, signalTo } from "#processes.ts";
 import { type JobProcesses, killAll, signalAll } from "./sweep.ts";
 import { measure } from "./usage.ts";
 import {
   type Exit,
   failureBeforeStart,
+  failureOfLoss,
   failureOfExit,
   failureOfSpec,
   failureOfStart,
@@ -38,6 +41,7 @@ export interface AttemptOptions extends JobIdentity, LaunchGround {
   readonly id: string;
   readonly spec: JobSpec;
   readonly pipes: Pipes;
+  readonly spawner: Spawner;
   readonly logBounds: LogBounds;
   readonly memoryKills: MemoryKills;
   readonly onStarted: () => void;
@@ -58,13 +62,19 @@ export class Attempt {
   readonly #options: AttemptOptions;
   readonly #processes: JobProcesses;
   #launch: Launch | undefined;
-  #process: JobProcess | undefined;
+  /** From the order to start on; the process itself follows, by a turn or by the time that the spawner takes. */
+  #isBegun = false;
+  #exit: Exit | undefined;
   #startedAt: number | undefined;
   #outcome: Outcome | undefined;
   #stop: { readonly cause: StopCause; readonly reason: string } | undefined;
   #timeout: NodeJS.Timeout | undefined;
   #kill: NodeJS.Timeout | undefined;
+  #drain: NodeJS.Timeout | undefined;
+  #openOutputs: JobOutputs = [];
   #isAbandoned = false;
+  #isKilled = false;
+  #isLost = false;
   #peak: Usage = { cpuSeconds: 0, memoryBytes: 0, outputBytes: 0 };
 
   constructor(options: AttemptOptions) {
@@ -91,13 +101,18 @@ export class Attempt {
     return this.#launch?.cwd;
   }
 
+  /** Whether a process of it was ever there, as far as anybody can tell. */
+  get mayHaveRun(): boolean {
+    return this.#startedAt !== undefined || this.#isLost;
+  }
+
   get isRunning(): boolean {
-    return this.#process !== undefined && this.#outcome === undefined;
+    return this.#isBegun && this.#outcome === undefined;
   }
 
   /** Whether it waits for `start`. */
   get isWaiting(): boolean {
-    return this.#process === undefined && this.#outcome === undefined;
+    return !this.#isBegun && this.#outcome === undefined;
   }
 
   /** Makes ready whatever can be before `start`; a failure becomes the outcome. */
@@ -115,18 +130,14 @@ export class Attempt {
     this.prepare();
     const launch = this.#launch;
     if (launch === undefined || !this.isWaiting) return;
-    try {
-      const started = startProcess(launch, this.#options.pipes);
-      const { child, outputs } = started;
-      this.#process = started;
-      child.once("error", (error) => {
-        for (const { source } of outputs) source.destroy();
-        this.#failStart(launch.program, error);
-      });
-      if (child.pid !== undefined) this.#run(started, child.pid);
-    } catch (error) {
-      this.#failStart(launch.program, error);
-    }
+    this.#isBegun = true;
+    const events: JobProcessEvents = {
+      onStarted: (pid, outputs) => this.#run(pid, outputs),
+      onFailed: (error) => this.#failStart(launch.program, error),
+      onExit: (exit) => this.#onExit(exit),
+      onLost: () => this.#lose(),
+    };
+    startProcess(launch, this.#options, events);
   }
 
   /** Its spec cannot be read: it ends without having begun. */
@@ -139,20 +150,19 @@ export class Attempt {
   stop(cause: StopCause, reason: string, graceMs: number): void {
     if (this.#outcome !== undefined) return;
     this.#stop ??= { cause, reason };
-    const child = this.#process?.child;
-    if (child === undefined) {
+    if (!this.#isBegun) {
       this.#end(neverRan, failureBeforeStart(cause, reason));
       return;
     }
     // After its own exit only output is awaited, and nobody is left to be polite to.
-    const hasExited = child.exitCode !== null || child.signalCode !== null;
-    if (graceMs > 0 && !hasExited) signalAll(this.#processes, "SIGTERM");
+    if (graceMs > 0 && this.#exit === undefined) signalAll(this.#processes, "SIGTERM");
     clearTimeout(this.#kill);
     if (graceMs <= 0) this.kill();
     else this.#kill = setTimeout(() => this.kill(), graceMs);
   }
 
   kill(): void {
+    this.#isKilled = true;
     killAll(this.#processes);
   }
 
@@ -160,7 +170,7 @@ export class Attempt {
   abandon(): void {
     this.#isAbandoned = true;
     this.#clearTimers();
-    if (this.#process !== undefined) this.kill();
+    if (this.#isBegun) this.kill();
     this.forget();
     this.clean();
   }
@@ -180,7 +190,7 @@ export class Attempt {
 
   /** What it uses now, as peaks so far. */
   usage(all: readonly ProcessEntry[]): Usage {
-    const pid = this.#process?.child.pid;
+    const { pid } = this.#processes;
     const now = pid === undefined ? undefined : measure(pid, all);
     this.#peak = {
       cpuSeconds: Math.max(this.#peak.cpuSeconds, now?.cpuSeconds ?? 0),
@@ -190,47 +200,60 @@ export class Attempt {
     return this.#peak;
   }
 
-  #run({ child, outputs }: JobProcess, pid: number): void {
+  #run(pid: number, outputs: JobOutputs): void {
     Object.assign(this.#processes, { pid });
     this.#startedAt = Date.now();
-    const { executionTimeoutMs, cancelGraceMs } = this.spec;
-    const overdue = (): void => this.stop("execution_timeout", "", cancelGraceMs);
-    this.#timeout = after(executionTimeoutMs, overdue);
-    let openOutputs = outputs.length;
-    let exit: Exit | undefined;
-    let drain: NodeJS.Timeout | undefined;
-    const finishWhenDone = (): void => {
-      if (openOutputs > 0 || exit === undefined) return;
-      clearTimeout(drain);
-      this.#finish(exit);
-    };
+    this.#openOutputs = outputs;
     for (const { stream, source } of outputs) {
       source.once("close", () => {
-        openOutputs--;
-        finishWhenDone();
+        this.#openOutputs = this.#openOutputs.filter((one) => one.source !== source);
+        this.#finishWhenDone();
       });
       this.log.read(stream, source);
     }
+    // It was ended while it was on its way.
+    if (this.#isAbandoned || this.#isKilled) this.kill();
+    else if (this.#stop !== undefined) signalAll(this.#processes, "SIGTERM");
+    if (this.#isAbandoned) return;
+    const { executionTimeoutMs, cancelGraceMs } = this.spec;
+    const overdue = (): void => this.stop("execution_timeout", "", cancelGraceMs);
+    this.#timeout = after(executionTimeoutMs, overdue);
+    this.#options.onStarted();
+  }
+
+  #onExit(exit: Exit): void {
+    this.#exit = exit;
+    clearTimeout(this.#timeout);
+    const { pid } = this.#processes;
+    // What it left in its group ends with it; what left the group is found by its marker.
+    if (pid !== undefined) signalTo(-pid, "SIGKILL");
+    if (this.#stop !== undefined) this.kill();
     const giveUp = (): void => {
       // While the log is full nobody reads, so no time has passed for those who write.
-      if (this.log.isFull) drain = setTimeout(giveUp, drainMs);
-      else for (const { source } of outputs) source.destroy();
+      if (this.log.isFull) this.#drain = setTimeout(giveUp, drainMs);
+      else for (const { source } of this.#openOutputs) source.destroy();
     };
     const killOthers = (): void => {
       this.kill();
-      drain = setTimeout(giveUp, drainMs);
+      this.#drain = setTimeout(giveUp, drainMs);
     };
-    child.once("exit", (code, signal) => {
-      exit = { exitCode: code ?? undefined, signal: signal ?? undefined };
-      clearTimeout(this.#timeout);
-      // What it left in its group ends with it; what left the group is found by its marker.
-      signalTo(-pid, "SIGKILL");
-      if (this.#stop !== undefined) this.kill();
-      // The exit decides; but what is in the pipes is still read.
-      if (openOutputs > 0) drain = setTimeout(killOthers, leftoverMs);
-      finishWhenDone();
-    });
-    this.#options.onStarted();
+    // The exit decides; but what is in the pipes is still read.
+    if (this.#openOutputs.length > 0) this.#drain = setTimeout(killOthers, leftoverMs);
+    this.#finishWhenDone();
+  }
+
+  #finishWhenDone(): void {
+    if (this.#openOutputs.length > 0 || this.#exit === undefined) return;
+    clearTimeout(this.#drain);
+    this.#finish(this.#exit);
+  }
+
+  /** Nobody will tell how its process ends, so it is ended now, whether it had come to run or not. */
+  #lose(): void {
+    this.#isLost = true;
+    this.kill();
+    for (const { source } of this.#openOutputs) source.destroy();
+    this.#end(neverRan, failureOfLoss());
   }
 
   #finish(exit: Exit): void {
@@ -251,7 +274,6 @@ export class Attempt {
   }
 
   #failStart(what: string, error: unknown): void {
-    this.#process = undefined;
     const cwd = this.#launch?.cwd;
     const isHomeless = cwd !== undefined && !isDirectory(cwd);
     const { exitCode, failure } = failureOfStart(what, error);

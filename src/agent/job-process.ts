@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
@@ -6,6 +6,7 @@ import type { Readable } from "node:stream";
 import type { JobSpec } from "#job/job.ts";
 import type { FreshDirectories } from "./fresh-directories.ts";
 import type { LogStream } from "#log/record.ts";
+import { preferForMemoryKill } from "./memory-preference.ts";
 import {
   closeReaders,
   closeWriters,
@@ -13,6 +14,8 @@ import {
   type PipeEnds,
   type Pipes,
 } from "./pipes.ts";
+import type { Spawner } from "./spawner.ts";
+import type { Exit } from "./verdict.ts";
 
 /** What a job's process gets of the agent's environment, and nothing else (DESIGN G13). */
 const inherited = /^(?:PATH|HOME|LANG|LC_[A-Z]+|TZ|TMPDIR|USER|LOGNAME|HODEI_WORKER_MARKER)$/;
@@ -36,10 +39,22 @@ export interface Launch {
   readonly scriptPath: string | undefined;
 }
 
-/** A started process and what it writes. `child` tells of its exit; each output ends when nobody holds its pipe any more. */
-export interface JobProcess {
-  readonly child: ChildProcess;
-  readonly outputs: readonly { readonly stream: LogStream; readonly source: Readable }[];
+/** What a process writes; each output ends when nobody holds its pipe any more. */
+export type JobOutputs = readonly { readonly stream: LogStream; readonly source: Readable }[];
+
+/** Who hears of a process. Either `onFailed`, or `onStarted` and then `onExit`; or `onLost` in the place of what is missing. */
+export interface JobProcessEvents {
+  readonly onStarted: (pid: number, outputs: JobOutputs) => void;
+  /** It never ran; the system's error. */
+  readonly onFailed: (error: unknown) => void;
+  readonly onExit: (exit: Exit) => void;
+  /** The spawner is gone: nobody can tell any more whether it runs, or how it ends. */
+  readonly onLost: () => void;
+}
+
+export interface ProcessGround {
+  readonly pipes: Pipes;
+  readonly spawner: Spawner;
 }
 
 /** The part of the agent's environment that every job gets. */
@@ -86,9 +101,63 @@ function commandOf({ script, command }: JobSpec, scriptPath: string | undefined)
   return [...(interpreter.length > 0 ? interpreter : interpreterOf(content)), scriptPath];
 }
 
-/** Starts the process in a session of its own. Throws what the system says when it cannot. */
-export function startProcess(launch: Launch, source: Pipes): JobProcess {
-  const pipes = source.take();
+/** Starts the process in a session of its own. */
+export function startProcess(
+  launch: Launch,
+  { pipes: source, spawner }: ProcessGround,
+  events: JobProcessEvents,
+): void {
+  let pipes: OutputPipes | undefined;
+  try {
+    pipes = source.take();
+    if (pipes !== undefined && spawner.isReady && launch.stdin.length === 0) {
+      startElsewhere(launch, { pipes, spawner }, events);
+    } else startHere(launch, pipes, events);
+  } catch (error) {
+    if (pipes !== undefined) closeReaders(pipes);
+    events.onFailed(error);
+  }
+}
+
+/** By the spawner, which opens the pipes through this process. They are held open until it has. */
+function startElsewhere(
+  launch: Launch,
+  { pipes, spawner }: { readonly pipes: OutputPipes; readonly spawner: Spawner },
+  events: JobProcessEvents,
+): void {
+  const { program, args, cwd, env } = launch;
+  const pathOf = ({ writer }: PipeEnds): string => `/proc/${process.pid}/fd/${writer}`;
+  const stdout = pathOf(pipes.stdout);
+  const stderr = pathOf(pipes.stderr);
+  let isOpen = true;
+  const close = (): void => {
+    if (!isOpen) return;
+    isOpen = false;
+    closeWriters(pipes);
+  };
+  let hasStarted = false;
+  const start = { program, args, cwd, env, stdout, stderr };
+  spawner.start(start, {
+    onStarted(pid) {
+      hasStarted = true;
+      close();
+      events.onStarted(pid, outputsOf(pipes));
+    },
+    onFailed(error) {
+      close();
+      closeReaders(pipes);
+      events.onFailed(error);
+    },
+    onExit: events.onExit,
+    onLost() {
+      close();
+      if (!hasStarted) closeReaders(pipes);
+      events.onLost();
+    },
+  });
+}
+
+function startHere(launch: Launch, pipes: OutputPipes | undefined, events: JobProcessEvents): void {
   try {
     const child = spawn(launch.program, launch.args, {
       cwd: launch.cwd,
@@ -100,29 +169,42 @@ export function startProcess(launch: Launch, source: Pipes): JobProcess {
         pipes?.stderr.writer ?? "pipe",
       ],
     });
-    if (child.pid !== undefined) preferForMemoryKill(child.pid);
-    if (child.stdin !== null) {
-      // A process that does not read its input is no error.
-      child.stdin.on("error", () => undefined);
-      child.stdin.end(launch.stdin);
+    const { pid, stdin, stdout, stderr } = child;
+    if (pid === undefined) {
+      child.once("error", (error) => {
+        if (pipes !== undefined) closeReaders(pipes);
+        events.onFailed(error);
+      });
+      return;
     }
-    return { child, outputs: outputsOf(child, pipes) };
-  } catch (error) {
-    if (pipes !== undefined) closeReaders(pipes);
-    throw error;
+    preferForMemoryKill(pid);
+    if (stdin !== null) {
+      // A process that does not read its input is no error.
+      stdin.on("error", () => undefined);
+      stdin.end(launch.stdin);
+    }
+    child.once("exit", (code, signal) =>
+      events.onExit({ exitCode: code ?? undefined, signal: signal ?? undefined }),
+    );
+    events.onStarted(pid, pipes === undefined ? given({ stdout, stderr }) : outputsOf(pipes));
   } finally {
     // The process has its own copies; the output ends when those are closed.
     if (pipes !== undefined) closeWriters(pipes);
   }
 }
 
-function outputsOf(child: ChildProcess, pipes: OutputPipes | undefined): JobProcess["outputs"] {
-  const stdout = pipes === undefined ? child.stdout : readerOf(pipes.stdout);
-  const stderr = pipes === undefined ? child.stderr : readerOf(pipes.stderr);
+function outputsOf({ stdout, stderr }: OutputPipes): JobOutputs {
   return [
-    ...(stdout === null ? [] : [{ stream: "stdout", source: stdout } as const]),
-    ...(stderr === null ? [] : [{ stream: "stderr", source: stderr } as const]),
+    { stream: "stdout", source: readerOf(stdout) },
+    { stream: "stderr", source: readerOf(stderr) },
   ];
+}
+
+function given(outputs: Record<"stdout" | "stderr", Readable | null>): JobOutputs {
+  return (["stdout", "stderr"] as const).flatMap((stream) => {
+    const source = outputs[stream];
+    return source === null ? [] : [{ stream, source }];
+  });
 }
 
 function readerOf({ reader }: PipeEnds): Readable {
@@ -155,13 +237,4 @@ function interpreterOf(content: string): string[] {
     /^#![ \t]*([^ \t\n]+)[ \t]*([^\n]*?)[ \t\r]*(?:\n|$)/.exec(content) ?? [];
   if (program === undefined) return ["/bin/sh"];
   return argument === undefined || argument === "" ? [program] : [program, argument];
-}
-
-/** When memory runs out the job goes before the agent. Only the most is always allowed: a cluster may have given the agent itself nearly as much. */
-function preferForMemoryKill(pid: number): void {
-  try {
-    writeFileSync(`/proc/${pid}/oom_score_adj`, "1000");
-  } catch {
-    // It has ended already, or this is not Linux.
-  }
 }

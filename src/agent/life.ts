@@ -11,14 +11,14 @@ import type {
 import { msOf } from "#rpc/time.ts";
 import { after } from "./after.ts";
 import type { AgentOptions } from "./agent.ts";
-import { attemptOf, type AttemptGround, openGround } from "./assignment.ts";
+import { attemptOf, type AttemptGround, openGround, prepareGround } from "./assignment.ts";
 import type { Attempt } from "./attempt.ts";
 import { Contact } from "./contact.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { Hold } from "./hold.ts";
 import { Leftovers } from "./leftovers.ts";
 import { Link } from "./link.ts";
-import { drainingOf, goodbyeOf, helloOf, renewalOf, resultOf, startedOf } from "./messages.ts";
+import { drainingOf, goodbyeOf, helloOf, knownOf, renewalOf } from "./messages.ts";
 import { nextDue, overdueOf, renewPauseMs } from "./patience.ts";
 import { Recent } from "./recent.ts";
 import type { Servers } from "./servers.ts";
@@ -29,8 +29,6 @@ import { Uplink } from "./uplink.ts";
 const byeMs = 2_000;
 /** How long a stopped agent waits for its results to be acknowledged. */
 const deliverMs = 10_000;
-/** A replica that takes a connection and says nothing is left for another one, if there is one. */
-const greetMs = 10_000;
 const rememberedAttempts = 1_000;
 
 /** What the agent does from redeeming to its end: renews, runs what it is assigned, delivers, and leaves. */
@@ -67,7 +65,7 @@ export class AgentLife {
       ask: () => this.#isGreeted && this.#renew(),
     });
     this.#ground = openGround(options, {
-      onStarted: (attempt) => this.#tell(startedOf(attempt)),
+      onStarted: (attempt) => this.#tell(...knownOf([attempt])),
       onLog: () => this.#uplink.pump(),
       onEnded: (attempt) => this.#deliver(attempt),
     });
@@ -76,7 +74,7 @@ export class AgentLife {
     this.#link = new Link({
       open: () => servers.current.client.control(session()),
       backoff: servers.backoff(),
-      answerMs: servers.count > 1 ? greetMs : undefined,
+      answerMs: servers.answerMs,
       onOpen: () => this.#greet(),
       onMessage: ({ commands }) => this.#obey(commands),
       onLost: (error) => this.#lose(error),
@@ -95,6 +93,7 @@ export class AgentLife {
     if (stop.aborted) stopAll();
     const code = await this.#end.promise;
     await this.#ground.pipes.close();
+    await this.#ground.spawner.close();
     stop.removeEventListener("abort", stopAll);
     kill.removeEventListener("abort", killAll);
     return code;
@@ -153,15 +152,10 @@ export class AgentLife {
     this.#isGreeted = true;
     this.#contact.welcome(this.#attempts.size > 0);
     // Whatever was on its way when the last stream broke is told again; the server knows it by its attempt.
-    for (const attempt of this.#attempts.values()) {
-      const event = resultOf(attempt);
-      if (event !== undefined) this.#turn.add(event);
-      else if (attempt.isRunning) this.#turn.add(startedOf(attempt));
-    }
+    this.#tell(...knownOf(this.#attempts.values()));
     this.#renew();
     this.#watchIdle();
-    // One job needs two pipes; who runs many gets more ahead of time.
-    this.#ground.pipes.prepare(welcome.maxJobs === 1 ? 1 : 2 * Math.max(1, welcome.slots));
+    prepareGround(this.#ground, welcome);
   }
 
   #renew(): void {
@@ -219,16 +213,15 @@ export class AgentLife {
     const isHeld = this.#hold.begin(attempt, this.#welcome?.maxJobs ?? 0);
     // What is held goes with the agent's own directory.
     const clean = (): void => (isHeld ? undefined : attempt.clean());
-    if (attempt.startedAt === undefined) clean();
+    if (!attempt.mayHaveRun) clean();
     else this.#leftovers.add(attempt.marker, clean);
-    const event = resultOf(attempt);
-    if (event !== undefined) this.#tell(event);
+    this.#tell(...knownOf([attempt]));
     this.#watchContact();
   }
 
   /** Sends it once the server has greeted; what comes before that is told from `#begin`. */
-  #tell(event: AgentEvent): void {
-    if (this.#isGreeted) this.#turn.add(event);
+  #tell(...events: readonly AgentEvent[]): void {
+    if (this.#isGreeted) events.forEach((event) => this.#turn.add(event));
   }
 
   #forget({ attemptId: id, fenced }: ResultAck): void {

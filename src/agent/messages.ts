@@ -60,6 +60,15 @@ export function resultOf(attempt: Attempt): AgentEvent | undefined {
   return { event: { $case: "result", value } };
 }
 
+/** The newest that there is to tell of each attempt. */
+export function knownOf(attempts: Iterable<Attempt>): AgentEvent[] {
+  return [...attempts].flatMap((attempt) => {
+    const result = resultOf(attempt);
+    if (result !== undefined) return result;
+    return attempt.startedAt === undefined ? [] : startedOf(attempt);
+  });
+}
+
 export function drainingOf(reason: string, graceMs: number): AgentEvent {
   return { event: { $case: "draining", value: { reason, grace: durationOf(graceMs) } } };
 }

@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { AgentLog } from "./log.ts";
+import type { Spawner } from "./spawner.ts";
 
 /** Both ends of a pipe, as descriptors. Who takes it closes both. */
 export interface PipeEnds {
@@ -35,14 +36,16 @@ const mostBatch = 64;
 export class Pipes {
   readonly #workDir: string;
   readonly #log: AgentLog;
+  readonly #spawner: Spawner;
   readonly #ready: PipeEnds[] = [];
   #batch = leastBatch;
   #refill: Promise<void> | undefined;
   #isMissing = false;
 
-  constructor(workDir: string, log: AgentLog) {
+  constructor(workDir: string, log: AgentLog, spawner: Spawner) {
     this.#workDir = workDir;
     this.#log = log;
+    this.#spawner = spawner;
   }
 
   /** Makes those of so many jobs ahead of need, and goes on ahead of it when there are several. */
@@ -73,11 +76,15 @@ export class Pipes {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#refill = promise;
     this.#make((paths, done) => {
-      execFile("mkfifo", ["-m", "600", ...paths], (error) => {
+      const made = (error: Error | null): void => {
         this.#refill = undefined;
         done(error);
         resolve();
-      });
+      };
+      const makeHere = (): void => void execFile("mkfifo", ["-m", "600", ...paths], made);
+      if (this.#spawner.isReady) {
+        this.#spawner.makeFifos(paths).then(() => made(null), makeHere);
+      } else makeHere();
     });
   }
 

@@ -10,6 +10,8 @@ export interface Server {
   readonly client: AgentServiceClient;
 }
 
+const silenceMs = 10_000;
+
 export interface ServersOptions {
   readonly serverAddresses: readonly string[];
   readonly credentials: ChannelCredentials;
@@ -35,6 +37,11 @@ export class Servers {
 
   get count(): number {
     return this.#addresses.length;
+  }
+
+  /** How long one may take a call and say nothing before another is tried; undefined where there is none. */
+  get answerMs(): number | undefined {
+    return this.count > 1 ? silenceMs : undefined;
   }
 
   /** The pauses of one who dials them in turn. */

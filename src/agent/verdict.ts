@@ -78,6 +78,19 @@ export function failureOfSpec(reason: string): Failure {
   };
 }
 
+/** What an attempt comes to whose process nobody watches any more. Its spawner may have been killed for want of memory, or by the job itself. */
+export function failureOfLoss(): Failure {
+  return {
+    stage: "running",
+    cause: "worker_died",
+    blame: "node",
+    message:
+      "the process that starts jobs beside the agent has died, and the job was ended with it",
+    userCodeMayHaveRun: true,
+    evidence: {},
+  };
+}
+
 /** Why a process could not be started, with the exit code that a shell would give it. */
 export function failureOfStart(
   program: string,

@@ -296,10 +296,7 @@ function addProcessVerbs(program: Command, add: Add): void {
 
 function addCommonFlags(command: Command): Command {
   const flags = [
-    new Option(
-      "-s, --server <host:port>",
-      "the server; several replicas between commas (HODEI_SERVER)",
-    ),
+    new Option("-s, --server <host:port,...>", "the server, or its replicas (HODEI_SERVER)"),
     new Option("--token <secret>", "bearer token (HODEI_TOKEN)"),
     new Option("--token-file <path>", "file with the bearer token (HODEI_TOKEN_FILE)"),
     new Option(

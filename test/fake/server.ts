@@ -33,11 +33,14 @@ type Logs = ServerDuplexStream<LogsRequest, LogsResponse>;
 export interface Script {
   /** Answers of the next redeems; afterwards they succeed. `lose` takes it and cuts the connection. */
   redeem: ("unavailable" | "lose" | "refuse")[];
+  /** Whether it answers a hello. */
+  greets: boolean;
   acknowledgesRenewals: boolean;
   acknowledgesResults: boolean;
   acknowledgesLogs: boolean;
   creditBytes: number;
   maxJobs: number;
+  slots: number;
   renewMs: number;
   idleTimeoutMs: number | undefined;
 }
@@ -46,11 +49,13 @@ export interface Script {
 export class ScriptedServer implements AsyncDisposable {
   readonly script: Script = {
     redeem: [],
+    greets: true,
     acknowledgesRenewals: true,
     acknowledgesResults: true,
     acknowledgesLogs: true,
     creditBytes: 1024 * 1024,
     maxJobs: 0,
+    slots: 4,
     renewMs: 50,
     idleTimeoutMs: undefined,
   };
@@ -64,6 +69,8 @@ export class ScriptedServer implements AsyncDisposable {
   readonly events: NonNullable<AgentEvent["event"]>[] = [];
   /** Log batches as they arrived, also repeated ones. */
   readonly batches: LogsRequest[] = [];
+  /** Control streams in the order in which they came. */
+  readonly streams: Control[] = [];
   address = "";
   control: Control | undefined;
   logs: Logs | undefined;
@@ -225,6 +232,7 @@ export class ScriptedServer implements AsyncDisposable {
       return;
     }
     this.control = call;
+    this.streams.push(call);
     call.on("error", () => undefined);
     call.on("end", () => call.end());
     call.on("data", (message: ControlRequest) => {
@@ -238,8 +246,8 @@ export class ScriptedServer implements AsyncDisposable {
     const reply = (command: NonNullable<ServerCommand["command"]>): void => {
       call.write({ commands: [{ command }] });
     };
-    if (event.$case === "hello") {
-      const { maxJobs, idleTimeoutMs, renewMs } = this.script;
+    if (event.$case === "hello" && this.script.greets) {
+      const { maxJobs, slots, idleTimeoutMs, renewMs } = this.script;
       const value = {
         protocol: 1,
         renewInterval: durationOf(renewMs),
@@ -247,7 +255,7 @@ export class ScriptedServer implements AsyncDisposable {
         logBatchDelay: durationOf(10),
         maxJobs,
         idleTimeout: idleTimeoutMs === undefined ? undefined : durationOf(idleTimeoutMs),
-        slots: 4,
+        slots,
         logQuotaBytes: 0,
         reconnectMax: undefined,
       };
