@@ -72,7 +72,7 @@ export async function openApi(
     now,
     onRefused: (kind) => metrics.credentialRefused(kind),
     onAccepted: (kind) => metrics.credentialAccepted(kind),
-    onForbidden: createRefusals({ audit, log, now }),
+    onRefusedChange: createRefusals({ audit, log, now }),
   });
   const agents = agentService<Caller>({
     attempts: scheduler.attempts,

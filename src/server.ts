@@ -16,6 +16,7 @@ import type { Logger } from "#telemetry.ts";
 import { hashSecret } from "#worker/secret.ts";
 import { createBackups, refuseUnfinished } from "./server-backup.ts";
 import { countLogs, countStore } from "./server-counts.ts";
+import { checkFolders } from "./server-folders.ts";
 import { showState } from "./server-gauges.ts";
 import { type Ground, openApi, type ServerState } from "./server-api.ts";
 import { openLogs } from "./server-logs.ts";
@@ -119,6 +120,7 @@ async function makeDirectory(config: Config): Promise<string> {
     const text = `HODEI_DATA_DIRECTORY: cannot make the folder ${directory}`;
     throw new HodeiError("invalid_argument", text, { cause });
   });
+  await checkFolders(directory);
   await refuseUnfinished(directory);
   return directory;
 }

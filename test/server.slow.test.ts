@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -48,5 +48,14 @@ describe("a server that cannot serve does not start, and names the variable", ()
   test("and one with all of it does", async () => {
     await using server = await start(good);
     expect(server.address).toMatch(/^127\.0\.0\.1:\d+$/);
+  });
+
+  test.for(["logs", "processes", "tls"])("HODEI_DATA_DIRECTORY: %s is a file", async (name) => {
+    mkdirSync(join(folder, "data"));
+    writeFileSync(join(folder, "data", name), "");
+    await expect(start({ ...good, HODEI_PROCESS_ENABLED: "1" })).rejects.toMatchObject({
+      code: "invalid_argument",
+      message: expect.stringMatching(new RegExp(`^HODEI_DATA_DIRECTORY: .*${name} is in the way`)),
+    });
   });
 });

@@ -4,6 +4,8 @@ import type { AccessStore } from "#store/store.ts";
 import { hasRole, type Identity, type Role, type Token } from "#tenant/identity.ts";
 import { hashSecret, isSameHash } from "#worker/secret.ts";
 import { policies } from "./policy.ts";
+import type { Refused } from "./refusals.ts";
+import { outcomeOf } from "./status.ts";
 import { TokenStreams } from "./token-streams.ts";
 
 /** Who stands behind a call. An agent's subject is its worker's id. */
@@ -29,8 +31,8 @@ export interface AuthenticatorOptions {
   /** A credential was refused: for the metrics. */
   readonly onRefused: (kind: RefusedCredential) => void;
   readonly onAccepted?: (kind: AcceptedCredential) => void;
-  /** Somebody known asked for a change without having the right to: for the audit. */
-  readonly onForbidden?: (identity: Identity, incoming: Incoming) => void;
+  /** A change was refused before it was read: for the audit. */
+  readonly onRefusedChange?: (refused: Refused) => void;
 }
 
 type Known = Identity & Pick<Caller, "token"> & { readonly by: AcceptedCredential };
@@ -73,14 +75,30 @@ export class Authenticator {
     const check = ({ by, ...identity }: Known): Caller => {
       if (!hasRole(identity, policy.least)) {
         this.#options.onRefused("role");
-        if (policy.isMutating) this.#options.onForbidden?.(identity, incoming);
+        this.noteRefused(identity, incoming, "PERMISSION_DENIED");
         throw new HodeiError("permission_denied", `this needs the role ${policy.least}`);
       }
       this.#options.onAccepted?.(by);
       return { kind: "client", ...identity };
     };
-    const identity = this.#identify(incoming, listener.isLoopback);
-    return identity instanceof Promise ? identity.then(check) : check(identity);
+    const unknown = (error: unknown): never => {
+      this.noteRefused(undefined, incoming, outcomeOf(error));
+      throw error;
+    };
+    let identity: Known | Promise<Known>;
+    try {
+      identity = this.#identify(incoming, listener.isLoopback);
+    } catch (error) {
+      return unknown(error);
+    }
+    return identity instanceof Promise ? identity.catch(unknown).then(check) : check(identity);
+  }
+
+  /** A call that was refused before its handler saw it goes on record if it was to change something. */
+  noteRefused(caller: Identity | undefined, incoming: Incoming, outcome: string): void {
+    const policy = ownValue(policies, incoming.method);
+    if (policy?.who !== "client" || !policy.isMutating) return;
+    this.#options.onRefusedChange?.({ caller, incoming, outcome });
   }
 
   /** A token was made or revoked here: what is remembered of it is wrong from now on. */

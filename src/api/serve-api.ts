@@ -137,6 +137,8 @@ function createEdge(options: ApiOptions, address: BindAddress): Edge<Caller> {
       const revoked = new HodeiError("unauthenticated", "the token is not good any more");
       return options.authenticator.watch(caller, () => end(revoked));
     },
+    onRefusedMessage: (caller, incoming, code) =>
+      options.authenticator.noteRefused(caller, incoming, statusName(code)),
     onBegin: options.onCallBegin,
     onEnd: (method, code, seconds) => options.onCallEnd(method, statusName(code), seconds),
   });

@@ -50,6 +50,8 @@ export interface EdgeOptions<Caller> {
   readonly toStatus: (error: unknown, log: Logger) => CallStatus;
   /** A stream was let in; `end` ends it with an error. Gives what is to be called when it is over. */
   readonly onStream?: (caller: Caller, end: (error: unknown) => void) => (() => void) | undefined;
+  /** A message of a call that was let in was not taken: too large, or no message at all. */
+  readonly onRefusedMessage?: (caller: Caller, incoming: Incoming, code: number) => void;
   /** A call has come. */
   readonly onBegin?: (method: string) => void;
   /** A call is over. */
@@ -80,6 +82,7 @@ export class Edge<Caller> {
     let isOver = false;
     let onOver: (() => void) | undefined;
     let correlationId = "";
+    let admittedCall: Call<Caller> | undefined;
     options.onBegin?.(definition.path);
 
     const outer = new ServerInterceptingCall(inner, {
@@ -90,6 +93,7 @@ export class Edge<Caller> {
             correlationId = call.correlationId;
             const admitted = (caller: Caller): void => {
               call.admit(caller);
+              admittedCall = call;
               this.#calls.set(metadata, call);
               if (definition.requestStream || definition.responseStream) {
                 onOver = options.onStream?.(caller, (error) => {
@@ -114,6 +118,8 @@ export class Edge<Caller> {
           onReceiveMessage: (message: unknown, pass) => {
             if (message instanceof Refusal) {
               outer.sendStatus({ code: message.code, details: message.details });
+              if (admittedCall === undefined) return;
+              options.onRefusedMessage?.(admittedCall.caller, admittedCall, message.code);
             } else pass(message);
           },
           onCancel: () => {

@@ -17,6 +17,7 @@ import { specDefaults } from "#rpc/spec.ts";
 import { createJobWatch } from "#scheduler/job-watch.ts";
 import type { Scheduler } from "#scheduler/scheduler.ts";
 import { openMemoryStore } from "#store/memory/open.ts";
+import type { Store } from "#store/store.ts";
 import { createLogger } from "#telemetry.ts";
 import { hashSecret } from "#worker/secret.ts";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -62,12 +63,13 @@ const noProviders: ProviderRegistry = {
 export interface HarnessOptions {
   readonly isOpen?: boolean;
   readonly maxWatches?: number;
+  readonly store?: Store;
 }
 
 /** The whole edge over a memory store, real log files and a scheduler that decides nothing. */
 export async function startHarness(options: HarnessOptions = {}) {
   const directory = mkdtempSync(join(tmpdir(), "hodei-api-"));
-  const store = openMemoryStore();
+  const store = options.store ?? openMemoryStore();
   const logs = await openFileLogStore({ directory, quotaBytesPerAttempt: 1024 * 1024 });
   const lines: Record<string, unknown>[] = [];
   const log = createLogger("debug", {
@@ -139,7 +141,7 @@ export async function startHarness(options: HarnessOptions = {}) {
     admitAgent: (incoming) => auth.admit(incoming),
     now: Date.now,
     onRefused: (kind) => void refused.push(kind),
-    onForbidden: createRefusals({ audit, log, now: Date.now }),
+    onRefusedChange: createRefusals({ audit, log, now: Date.now }),
   });
   const standard = createStandardServices({
     protoDirectory: join(import.meta.dirname, "../../proto"),
