@@ -35,6 +35,7 @@ import {
 /** When others still hold the pipes of a process that has ended, they are killed after the first pause, and not waited for after the second. */
 const leftoverMs = 1_000;
 const drainMs = 3_000;
+const goneMs = 10_000;
 const neverRan: Exit = { exitCode: undefined, signal: undefined };
 
 export interface AttemptOptions extends JobIdentity, LaunchGround {
@@ -61,6 +62,7 @@ export class Attempt {
   readonly log: AttemptLog;
   readonly #options: AttemptOptions;
   readonly #processes: JobProcesses;
+  readonly #gone = Promise.withResolvers<boolean>();
   #launch: Launch | undefined;
   /** From the order to start on; the process itself follows, by a turn or by the time that the spawner takes. */
   #isBegun = false;
@@ -112,7 +114,7 @@ export class Attempt {
 
   /** Whether it waits for `start`. */
   get isWaiting(): boolean {
-    return !this.#isBegun && this.#outcome === undefined;
+    return !this.#isBegun && !this.#isAbandoned && this.#outcome === undefined;
   }
 
   /** Makes ready whatever can be before `start`; a failure becomes the outcome. */
@@ -166,13 +168,22 @@ export class Attempt {
     killAll(this.#processes);
   }
 
-  /** Kills and forgets it: it is no longer ours (DESIGN G8). */
-  abandon(): void {
+  /**
+   * Kills and forgets it: it is no longer ours (DESIGN G8). Resolves once its process has ended, also one whose start was on its way; to false when that
+   * takes too long.
+   */
+  async abandon(): Promise<boolean> {
     this.#isAbandoned = true;
     this.#clearTimers();
     if (this.#isBegun) this.kill();
     this.forget();
     this.clean();
+    if (!this.#isBegun || this.#outcome !== undefined) return true;
+    const late = setTimeout(() => this.#gone.resolve(false), goneMs);
+    const isGone = await this.#gone.promise;
+    clearTimeout(late);
+    // Those that left its group are found by its marker.
+    return killAll(this.#processes) && isGone;
   }
 
   /** Gives up its log. */
@@ -223,6 +234,7 @@ export class Attempt {
 
   #onExit(exit: Exit): void {
     this.#exit = exit;
+    this.#gone.resolve(true);
     clearTimeout(this.#timeout);
     const { pid } = this.#processes;
     // What it left in its group ends with it; what left the group is found by its marker.
@@ -252,6 +264,7 @@ export class Attempt {
   #lose(): void {
     this.#isLost = true;
     this.kill();
+    this.#gone.resolve(true);
     for (const { source } of this.#openOutputs) source.destroy();
     this.#end(neverRan, failureOfLoss());
   }
@@ -274,6 +287,7 @@ export class Attempt {
   }
 
   #failStart(what: string, error: unknown): void {
+    this.#gone.resolve(true);
     const cwd = this.#launch?.cwd;
     const isHomeless = cwd !== undefined && !isDirectory(cwd);
     const { exitCode, failure } = failureOfStart(what, error);

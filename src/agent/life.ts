@@ -18,7 +18,7 @@ import { exitCodes } from "./exit-codes.ts";
 import { Hold } from "./hold.ts";
 import { Leftovers } from "./leftovers.ts";
 import { Link } from "./link.ts";
-import { drainingOf, goodbyeOf, helloOf, knownOf, renewalOf } from "./messages.ts";
+import { drainingOf, fenceAckOf, goodbyeOf, helloOf, knownOf, renewalOf } from "./messages.ts";
 import { nextDue, overdueOf, renewPauseMs } from "./patience.ts";
 import { Recent } from "./recent.ts";
 import type { Servers } from "./servers.ts";
@@ -179,7 +179,7 @@ export class AgentLife {
 
   #refuse(error: ServiceError): void {
     this.#options.log.error({ code: error.code, detail: error.details }, "the session is over");
-    for (const attempt of this.#attempts.values()) attempt.abandon();
+    for (const attempt of this.#attempts.values()) void attempt.abandon();
     this.#attempts.clear();
     this.#leave("", exitCodes.refused);
   }
@@ -234,11 +234,15 @@ export class AgentLife {
 
   #fence(id: string): void {
     const attempt = this.#attempts.get(id);
-    if (attempt === undefined) return;
+    if (attempt === undefined) return this.#tell(fenceAckOf(id, this.#over.has(id)));
     this.#options.log.warn({ jobId: attempt.jobId }, "the attempt is no longer ours; killed");
-    attempt.abandon();
     this.#hold.end();
-    this.#drop(id);
+    // Nobody may take it for gone before it is, nor wait for ever for what cannot be killed.
+    void attempt.abandon().then((isGone) => {
+      this.#drop(id);
+      if (isGone) this.#tell(fenceAckOf(id, attempt.mayHaveRun));
+      this.#leaveWhenDone();
+    });
   }
 
   #drop(id: string): void {
@@ -306,7 +310,7 @@ export class AgentLife {
     this.#isLeaving = true;
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     this.#options.log.info({ reason }, "leaving");
-    for (const attempt of this.#attempts.values()) attempt.abandon();
+    for (const attempt of this.#attempts.values()) void attempt.abandon();
     this.#leftovers.sweep();
     if (this.#isGreeted && reason !== "") this.#turn.add(goodbyeOf(reason));
     this.#turn.flush();

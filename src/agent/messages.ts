@@ -69,6 +69,10 @@ export function knownOf(attempts: Iterable<Attempt>): AgentEvent[] {
   });
 }
 
+export function fenceAckOf(attemptId: string, mayHaveRun: boolean): AgentEvent {
+  return { event: { $case: "fenceAck", value: { attemptId, mayHaveRun } } };
+}
+
 export function drainingOf(reason: string, graceMs: number): AgentEvent {
   return { event: { $case: "draining", value: { reason, grace: durationOf(graceMs) } } };
 }

@@ -1,4 +1,5 @@
 import { HodeiError } from "#error.ts";
+import { isAttemptId } from "#job/id.ts";
 import type {
   AgentEvent,
   ControlRequest,
@@ -166,6 +167,11 @@ class Control {
           const result = resultFromWire(event.value, now);
           if (result === undefined) this.#acknowledge(event.value.attemptId, true);
           else results.push(result);
+          break;
+        }
+        case "fenceAck": {
+          const { attemptId, mayHaveRun } = event.value;
+          if (isAttemptId(attemptId)) connection.dropped(attemptId, mayHaveRun);
           break;
         }
         case "draining": {

@@ -2,6 +2,7 @@ import type { AttemptId, JobId } from "#job/id.ts";
 import type { Job } from "#job/job.ts";
 import { type Finishes, hasEnded } from "./attempts-finish.ts";
 import { endLog } from "./attempts-logs.ts";
+import { confirmRecall } from "./attempts-recall.ts";
 import type { Starts } from "./attempts-starts.ts";
 import { findHeld, type Ground, type Held, type Side } from "./attempts-side.ts";
 import type {
@@ -62,6 +63,16 @@ export class LiveConnection implements Connection {
     const unknown = this.#split(results, known);
     this.#finish(known);
     return unknown.length === 0 ? undefined : this.#look(unknown, (found) => this.#finish(found));
+  }
+
+  dropped(attemptId: AttemptId, mayHaveRun: boolean): void {
+    if (!this.#isNewest()) return;
+    const { side } = this.#parts;
+    const { finishes } = this.#writes;
+    confirmRecall(this.#ground, finishes, { side, attemptId, mayHaveRun }).catch((err: unknown) => {
+      // The agent is asked again, and says so again.
+      this.#ground.log.warn({ workerId: side.id, attemptId, err }, "a drop was not stored");
+    });
   }
 
   draining(notice: DrainNotice): void {

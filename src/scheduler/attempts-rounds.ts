@@ -1,4 +1,5 @@
 import type { AttemptId, WorkerId } from "#job/id.ts";
+import { recall } from "./attempts-recall.ts";
 import type { DrainNotice } from "./scheduler.ts";
 import { currentAttempt, type Ground, type Side } from "./attempts-side.ts";
 
@@ -28,7 +29,7 @@ export function drainSide(ground: Ground, side: Side, { reason, graceMs }: Drain
   });
 }
 
-/** Attempts past their deadline that another hand has ended meanwhile. */
+/** Attempts past their deadline that another hand has ended meanwhile. Those that were not started in time are taken back. */
 export async function checkHeld(ground: Ground, side: Side): Promise<readonly AttemptId[]> {
   const now = ground.now();
   const fenced: AttemptId[] = [];
@@ -37,6 +38,7 @@ export async function checkHeld(ground: Ground, side: Side): Promise<readonly At
     held.checkAt = now + ground.limits.startMs;
     const job = await ground.store.findJob(held.jobId);
     if (currentAttempt(job, side.id)?.attemptId !== held.attemptId) fenced.push(held.attemptId);
+    else if (job?.state === "starting") recall(ground, side, held);
   }
   return fenced;
 }

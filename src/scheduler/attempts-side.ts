@@ -122,8 +122,10 @@ export class Held {
   readonly correlationId: string;
   /** assigned → running → waiting (for its log) → storing. */
   phase: "assigned" | "running" | "waiting" | "storing" = "assigned";
-  /** Whether it is certain that its agent was never given it, so that no user code ran. */
+  /** Whether it is certain that its agent was never given it, or never began with it, so that no user code ran. */
   isUnsent = false;
+  /** Its agent was told to drop it, since it had not started it in time. */
+  isRecalled = false;
   /** Its newest durable log batch; undefined when this process does not know. */
   logBatch: number | undefined;
   /** Called whenever `logBatch` grows, or there is nothing to wait for any more. */

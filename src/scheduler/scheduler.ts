@@ -184,6 +184,8 @@ export interface Connection {
    * A promise when the sender should wait before it sends more.
    */
   finished(results: readonly ResultReport[]): Promise<void> | undefined;
+  /** Nothing of an attempt that was fenced runs there any more. */
+  dropped(attemptId: AttemptId, mayHaveRun: boolean): void;
   /** The agent was asked to end by somebody else: it is given nothing more, and its jobs are told why. */
   draining(notice: DrainNotice): void;
   /** The agent leaves on purpose. */

@@ -127,7 +127,8 @@ type Verdict = Pick<VersionedMove, "move" | "failure">;
 
 /**
  * The go may have reached an agent whose answer did not come back. So a worker of this job alone is ended first, and the job is placed again with the
- * worker's confirmed end; only when nobody can be sure within the tolerance, the job moves without (DESIGN G9).
+ * worker's confirmed end; an agent with other jobs is asked to drop it (`attempts-recall.ts`), and its word places it again. Only when nobody can be sure within
+ * the tolerance, the job moves without (DESIGN G9).
  */
 async function settleStarting(parts: Parts, options: SweepOptions, due: Due): Promise<boolean> {
   const { job, worker, spec } = due;
@@ -140,9 +141,7 @@ async function settleStarting(parts: Parts, options: SweepOptions, due: Due): Pr
     options.changed();
     return false;
   }
-  if (worker !== undefined && !isAlone && !parts.attempts.isConnected(worker.id)) {
-    if (due.lateMs <= patienceMs) return false;
-  }
+  if (worker !== undefined && !isAlone && due.lateMs <= patienceMs) return false;
   const isWorthIt = job.infraRetries < parts.limits.maxInfraRetries;
   const isMoved = isWorthIt
     ? await move(parts, due, { move: "requeue", failure })

@@ -20,7 +20,14 @@ describe("ending", () => {
     await vi.waitFor(() => expect(run.server.output("a1").length).toBeGreaterThan(0));
     const pid = Number(run.server.output("a1").toString());
     run.server.send({ $case: "fenced", value: { attemptId: "a1" } });
-    await vi.waitFor(() => expect(alive(pid)).toBe(false));
+    const acks = () => run.server.events.filter(({ $case }) => $case === "fenceAck");
+    await vi.waitFor(() => expect(acks()).toHaveLength(1), 9_000);
+    // What it says is so when it says it.
+    expect(alive(pid)).toBe(false);
+    expect(acks()[0]?.value).toEqual({ attemptId: "a1", mayHaveRun: true });
+    run.server.send({ $case: "fenced", value: { attemptId: "never-here" } });
+    await vi.waitFor(() => expect(acks()).toHaveLength(2), 9_000);
+    expect(acks()[1]?.value).toEqual({ attemptId: "never-here", mayHaveRun: false });
     run.server.assign("a2", sh("true"));
     await run.server.result("a2");
     expect(run.server.resultsOf("a1")).toEqual([]);

@@ -96,7 +96,7 @@ test("G9: when nobody can confirm it, the job waits for its tolerance, no longer
   expect((await world.job(jobId)).state).toBe("queued");
 });
 
-test("one stuck job of a shared worker moves without ending its neighbours", async () => {
+test("G9: one stuck job of a shared worker waits for its agent's word or its tolerance, and moves without ending its neighbours", async () => {
   const world = await createWorld({ reuse: { slots: 2, maxJobs: 2 } });
   const one = await world.submit();
   const two = await world.submit();
@@ -107,10 +107,14 @@ test("one stuck job of a shared worker moves without ending its neighbours", asy
   world.attempts.connected.add(workerId);
   const { wall } = world.clock;
   await world.store.startAttempts(
-    [{ jobId: two, attemptId: second.attemptId, startedAt: wall, deadline: wall + 900_000 }],
+    [{ jobId: two, attemptId: second.attemptId, startedAt: wall, deadline: wall + 9_000_000 }],
     wall,
   );
   world.pass(60_001);
+  await world.rounds.sweep.round();
+  expect((await world.job(one)).state).toBe("starting");
+  const { disconnectToleranceMs, graceMs } = world.parts.limits;
+  world.pass(disconnectToleranceMs + graceMs);
   await world.rounds.sweep.round();
   expect((await world.job(one)).state).toBe("queued");
   expect((await world.job(two)).state).toBe("running");

@@ -70,6 +70,9 @@ export interface AgentEvent {
     | //
     /** The agent was asked to end: it ends what it runs, reports it and leaves. */
     { $case: "draining"; value: Draining }
+    | //
+    /** Answers a fence: what it was about is gone here. */
+    { $case: "fenceAck"; value: FenceAck }
     | undefined;
 }
 
@@ -286,6 +289,17 @@ export interface Drain {
 export interface Fenced {
   /** The attempt. */
   attemptId: string;
+}
+
+/**
+ * None of the attempt's processes runs here any more, and the agent has forgotten it. Also said of one that it does not have. A server that takes back an
+ * attempt waits for this before it gives the job to another worker (DESIGN G9).
+ */
+export interface FenceAck {
+  /** The attempt. */
+  attemptId: string;
+  /** Whether a process of it may have run here. */
+  mayHaveRun: boolean;
 }
 
 /** The agent takes nothing more; a goodbye follows. */
@@ -506,6 +520,9 @@ export const AgentEvent: MessageFns<AgentEvent> = {
       case "draining":
         Draining.encode(message.event.value, writer.uint32(50).fork()).join();
         break;
+      case "fenceAck":
+        FenceAck.encode(message.event.value, writer.uint32(58).fork()).join();
+        break;
     }
     return writer;
   },
@@ -569,6 +586,14 @@ export const AgentEvent: MessageFns<AgentEvent> = {
             }
 
             message.event = { $case: "draining", value: Draining.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.event = { $case: "fenceAck", value: FenceAck.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1830,6 +1855,63 @@ export const Fenced: MessageFns<Fenced> = {
             }
 
             message.attemptId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseFenceAck(): FenceAck {
+  return { attemptId: "", mayHaveRun: false };
+}
+
+export const FenceAck: MessageFns<FenceAck> = {
+  encode(message: FenceAck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.attemptId !== "") {
+      writer.uint32(10).string(message.attemptId);
+    }
+    if (message.mayHaveRun !== false) {
+      writer.uint32(16).bool(message.mayHaveRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceAck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceAck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.attemptId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.mayHaveRun = reader.bool();
             continue;
           }
         }
