@@ -16,7 +16,7 @@ import {
 import type { MemoryKills } from "./memory-kills.ts";
 import type { Pipes } from "./pipes.ts";
 import type { Spawner } from "./spawner.ts";
-import { type ProcessEntry, signalTo } from "#processes.ts";
+import { type ProcessEntry, readProcess, signalTo } from "#processes.ts";
 import { type JobProcesses, killAll, signalAll } from "./sweep.ts";
 import { measure } from "./usage.ts";
 import {
@@ -179,7 +179,7 @@ export class Attempt {
     this.forget();
     this.clean();
     if (!this.#isBegun || this.#outcome !== undefined) return true;
-    const late = setTimeout(() => this.#gone.resolve(false), goneMs);
+    const late = setTimeout(() => this.#gone.resolve(false), goneMs).unref();
     const isGone = await this.#gone.promise;
     clearTimeout(late);
     // Those that left its group are found by its marker.
@@ -236,7 +236,10 @@ export class Attempt {
     this.#exit = exit;
     this.#gone.resolve(true);
     clearTimeout(this.#timeout);
-    const { pid } = this.#processes;
+    // An agent that was stopped may hear of it so late that its number is somebody else's by now.
+    const { pid: number } = this.#processes;
+    const pid = number === undefined || readProcess(number) !== undefined ? undefined : number;
+    Object.assign(this.#processes, { pid });
     // What it left in its group ends with it; what left the group is found by its marker.
     if (pid !== undefined) signalTo(-pid, "SIGKILL");
     if (this.#stop !== undefined) this.kill();

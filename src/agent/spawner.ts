@@ -55,21 +55,12 @@ export class Spawner {
   /** Starts the helper unless there was one. Until it is ready the agent starts processes itself. */
   open(): void {
     if (this.#child !== undefined || this.#isClosed) return;
-    const flags = [`--max-old-space-size=${heapMegabytes}`, "--max-semi-space-size=1"];
-    const program = fileURLToPath(spawnerUrl);
-    // Detached, so that a Ctrl-C in the agent's terminal does not reach it.
-    const child = spawn(process.execPath, [...flags, program, spawnerRole], {
-      detached: true,
-      env: this.#env,
-      stdio: ["pipe", "pipe", "ignore"],
-    });
-    this.#child = child;
-    child.once("error", () => this.#lose());
-    child.stdin.on("error", () => undefined);
-    createInterface({ input: child.stdout })
-      .on("line", (line) => this.#take(JSON.parse(line) as Answer))
-      // Its exit may be told before what it said last.
-      .on("close", () => this.#lose());
+    try {
+      this.#start();
+    } catch {
+      // Without descriptors to spare there are no pipes to it.
+      this.#lose();
+    }
   }
 
   start(what: Start, events: ProcessEvents): void {
@@ -99,6 +90,24 @@ export class Spawner {
     const timer = setTimeout(() => child.kill("SIGKILL"), closeMs);
     await this.#ended.promise;
     clearTimeout(timer);
+  }
+
+  #start(): void {
+    const flags = [`--max-old-space-size=${heapMegabytes}`, "--max-semi-space-size=1"];
+    const program = fileURLToPath(spawnerUrl);
+    // Detached, so that a Ctrl-C in the agent's terminal does not reach it.
+    const child = spawn(process.execPath, [...flags, program, spawnerRole], {
+      detached: true,
+      env: this.#env,
+      stdio: ["pipe", "pipe", "ignore"],
+    });
+    this.#child = child;
+    child.once("error", () => this.#lose());
+    child.stdin.on("error", () => undefined);
+    createInterface({ input: child.stdout })
+      .on("line", (line) => this.#take(JSON.parse(line) as Answer))
+      // Its exit may be told before what it said last.
+      .on("close", () => this.#lose());
   }
 
   #ask(request: (id: number) => Request, waiting: Waiting): void {
