@@ -20,8 +20,8 @@ afterEach(() => {
 /** What the agent says of itself, as a human finds it in the container's log. */
 const messages = (agent: AgentProcess): string[] =>
   agent.log
-    .trim()
     .split("\n")
+    .filter((line) => line !== "")
     .map((line) => (JSON.parse(line) as { readonly msg: string }).msg);
 
 describe("an agent in a container", () => {
@@ -46,11 +46,8 @@ describe("an agent in a container", () => {
     await using server = await ScriptedServer.open();
     server.drop();
     await using agent = AgentProcess.start(server);
-    await vi.waitFor(() =>
-      expect(messages(agent)).toContain(
-        "nobody listens at the address of the server; trying again",
-      ),
-    );
+    const said = "nobody listens at the address of the server; trying again";
+    await vi.waitFor(() => expect(messages(agent)).toContain(said), 9_000);
     await server.comeBack();
     await server.connected();
     expect(messages(agent)[0]).toBe("agent started");
