@@ -17,6 +17,8 @@ export interface ConnectionParts {
   readonly side: Side;
   readonly epoch: number;
   readonly hear: () => void;
+  /** A slot has become free. */
+  readonly claim: () => void;
   readonly drain: (notice: DrainNotice) => void;
   readonly leave: (reason: string) => void;
   readonly close: () => void;
@@ -69,10 +71,12 @@ export class LiveConnection implements Connection {
     if (!this.#isNewest()) return;
     const { side } = this.#parts;
     const { finishes } = this.#writes;
-    confirmRecall(this.#ground, finishes, { side, attemptId, mayHaveRun }).catch((err: unknown) => {
-      // The agent is asked again, and says so again.
-      this.#ground.log.warn({ workerId: side.id, attemptId, err }, "a drop was not stored");
-    });
+    confirmRecall(this.#ground, finishes, { side, attemptId, mayHaveRun })
+      .then(() => this.#parts.claim())
+      .catch((err: unknown) => {
+        // The agent is asked again, and says so again.
+        this.#ground.log.warn({ workerId: side.id, attemptId, err }, "a drop was not stored");
+      });
   }
 
   draining(notice: DrainNotice): void {

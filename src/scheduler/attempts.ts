@@ -115,6 +115,7 @@ class RunningAttempts implements Attempts {
       side,
       epoch,
       hear: () => this.#hearing.hear(worker.id),
+      claim: () => void this.#dispatch.claim(side),
       drain: (notice) => drainSide(this.#ground, side, notice),
       leave: (reason) => this.#leave(side, reason),
       close: () => this.#close(side, epoch),

@@ -44,6 +44,10 @@ describe("G9: an attempt that a connected agent did not start in time", () => {
       });
     }, 9_000);
     expect((await gateway.job(first.jobId)).state).toBe("running");
+    // The slot is free again, and takes what waits.
+    const again = await control.next("assignment");
+    expect(again).toMatchObject({ jobId: second.jobId, attemptNumber: 2 });
+    expect(again.attemptId).not.toBe(second.attemptId);
   });
 
   test("is a loss after the start when the agent cannot say that nothing of it ran", async () => {
