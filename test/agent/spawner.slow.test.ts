@@ -73,7 +73,7 @@ describe("an agent with several slots", () => {
     ],
   ] as const)("tells what became of it: %s", async ([name, spec, wanted]) => {
     const id = `end-${name}`;
-    run.server.assign(id, spec as never);
+    run.server.assign(id, spec);
     const { exitCode, signal, failure } = await run.server.result(id);
     const { cause, ...rest } = wanted;
     expect({ exitCode, signal }).toMatchObject(rest);
@@ -120,8 +120,8 @@ describe("an agent with several slots", () => {
   });
 });
 
-describe("when the process that starts jobs dies", () => {
-  it("its jobs are ended and reported as what they are, and the agent starts the next ones itself", async () => {
+describe("the process that starts jobs", () => {
+  it("takes its jobs with it when it dies: they are reported as what they are, and the agent starts the next ones itself", async () => {
     await using run = await startedWithSpawner();
     run.server.assign("a1", sh("setsid sh -c 'echo $$; exec sleep 600' & echo $$; exec sleep 600"));
     await vi.waitFor(
@@ -147,7 +147,7 @@ describe("when the process that starts jobs dies", () => {
     );
   });
 
-  it("it goes with its agent, also with one that was killed", async () => {
+  it("goes with its agent, also with one that was killed", async () => {
     await using run = await startedWithSpawner();
     run.agent.child.kill("SIGKILL");
     await run.agent.ended();
