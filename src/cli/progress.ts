@@ -28,10 +28,11 @@ const meanings: Readonly<Record<Stage, string>> = {
   ended: "ended",
 };
 
-/** Draws the line on a terminal until the job runs; draws nothing elsewhere. */
+/** Draws the line on a terminal until the job runs. Elsewhere only what goes wrong until then is told, each thing once. */
 export function startProgress(console: Console, client: HodeiClient, jobId: string): Progress {
   const { stderr } = console.host;
-  if (console.isJson || stderr.isTTY !== true) return silent;
+  if (console.isJson) return silent;
+  if (stderr.isTTY !== true) return tellTroubles(console, jobId);
 
   const startedAt = Date.now();
   let text = meanings.queued;
@@ -74,6 +75,26 @@ export function startProgress(console: Console, client: HodeiClient, jobId: stri
       await loop[Symbol.asyncDispose]();
       await hide();
     },
+  };
+}
+
+/** A log keeps what it is told, so it is told little. */
+const mostTroubles = 20;
+
+function tellTroubles(console: Console, jobId: string): Progress {
+  const told = new Set<string>();
+  let written = Promise.resolve();
+  return {
+    onEvent({ state, failure }) {
+      if (state !== "queued" && state !== "starting") return;
+      if (failure === undefined || told.has(failure.message) || told.size >= mostTroubles) return;
+      told.add(failure.message);
+      written = written.then(() =>
+        console.note(`hodei: ${jobId} waits: ${escapeLine(failure.message)}`),
+      );
+    },
+    hide: () => written,
+    [Symbol.asyncDispose]: () => written,
   };
 }
 

@@ -42,6 +42,19 @@ describe("hodei run", () => {
     expect(server.jobs.get("j1")?.job.spec?.command).toEqual(["echo", "-n", "--help"]);
   });
 
+  test("tells what keeps the job waiting, once, where there is no terminal", async () => {
+    const trouble = (message: string) =>
+      failing({ stage: "pulling", cause: "start_failed", message });
+    const troubles = ["no such host", "no such host", "bad\x1b[31m"].map(trouble);
+    await using server = await startServer({ logs: [], troubles });
+    const user = new FakeUser();
+    expect(await user.run("run", "-s", server.address, "--", "true")).toBe(0);
+    expect(user.stderr.text).toBe("hodei: j1 waits: no such host\nhodei: j1 waits: bad\\x1b[31m\n");
+    const json = new FakeUser();
+    expect(await json.run("run", "-o", "json", "-s", server.address, "--", "true")).toBe(0);
+    expect(json.stderr.text).toBe("");
+  });
+
   test("escapes it on a terminal, unless it is asked not to", async () => {
     await using server = await startServer({ logs });
     const escaped = new FakeUser({ isTerminal: true });

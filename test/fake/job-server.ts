@@ -32,6 +32,7 @@ import {
   type StreamLogsRequest,
   type StreamLogsResponse,
 } from "#rpc/gen/hodei/v1/log_service.ts";
+import { breakOff, fail } from "./call-failures.ts";
 import { verdict } from "./verdict.ts";
 
 /** What a job does: its log, and how it ends. */
@@ -41,6 +42,8 @@ export interface Play {
   readonly states?: readonly JobState[];
   readonly exitCode?: number;
   readonly failure?: Failure;
+  /** What goes wrong while it waits. */
+  readonly troubles?: readonly Failure[];
 }
 
 export interface FakeJobServerOptions {
@@ -86,8 +89,7 @@ export class FakeJobServer implements AsyncDisposable {
           const results = batch.jobs.map((request) => this.#submit(request));
           if (this.breaks.submits > 0) {
             this.breaks.submits--;
-            call.emit("error", { code: status.UNAVAILABLE, details: "broken on purpose" });
-            return;
+            return breakOff(call);
           }
           call.write({ batch: batch.batch, results });
         });
@@ -166,15 +168,19 @@ export class FakeJobServer implements AsyncDisposable {
       job.exitCode = play.exitCode;
       job.failure = play.failure;
     }
-    events.push({
-      ...JobEvent.decode(new Uint8Array()),
-      sequence: events.length + 1,
-      version: job.version,
-      at: new Date(),
-      state,
-      stage: Stage.STAGE_RUNNING,
-      message: `moved to ${state}`,
-    });
+    const troubles = state === JobState.JOB_STATE_QUEUED ? (play.troubles ?? []) : [];
+    for (const failure of [undefined, ...troubles]) {
+      events.push({
+        ...JobEvent.decode(new Uint8Array()),
+        sequence: events.length + 1,
+        version: job.version,
+        at: new Date(),
+        state,
+        stage: Stage.STAGE_RUNNING,
+        message: `moved to ${state}`,
+        failure,
+      });
+    }
     for (const step of Array.from(wake)) step();
   }
 
@@ -202,18 +208,12 @@ export class FakeJobServer implements AsyncDisposable {
   async #watch(call: Parameters<handleServerStreamingCall<WatchJobRequest, WatchJobResponse>>[0]) {
     this.watches.push(call.request);
     const found = this.jobs.get(call.request.jobId);
-    if (found === undefined) {
-      call.emit("error", { code: status.NOT_FOUND, details: "no such job" });
-      return;
-    }
+    if (found === undefined) return fail(call, status.NOT_FOUND, "no such job");
     let at = call.request.afterSequence;
     let sent = 0;
     for (;;) {
       for (; at < found.events.length; at++) {
-        if (sent++ >= this.breaks.messagesBeforeBreak) {
-          call.emit("error", { code: status.UNAVAILABLE, details: "broken on purpose" });
-          return;
-        }
+        if (sent++ >= this.breaks.messagesBeforeBreak) return breakOff(call);
         call.write({ event: found.events[at] });
       }
       if (isOver(found.job.state)) break;
@@ -227,17 +227,11 @@ export class FakeJobServer implements AsyncDisposable {
   ) {
     this.follows.push(call.request);
     const found = this.jobs.get(call.request.jobId);
-    if (found === undefined) {
-      call.emit("error", { code: status.NOT_FOUND, details: "no such job" });
-      return;
-    }
+    if (found === undefined) return fail(call, status.NOT_FOUND, "no such job");
     let sent = 0;
     for (const part of found.play.logs ?? []) {
       if (isBehind(part, call.request.cursor)) continue;
-      if (sent++ >= this.breaks.messagesBeforeBreak) {
-        call.emit("error", { code: status.UNAVAILABLE, details: "broken on purpose" });
-        return;
-      }
+      if (sent++ >= this.breaks.messagesBeforeBreak) return breakOff(call);
       call.write(part);
     }
     while (call.request.follow && !isOver(found.job.state)) {
