@@ -21,6 +21,8 @@ export interface Known {
   readonly pauses: Map<string, Pause & { readonly failures: number }>;
   /** Live workers whose start-up time was learned, and those whose start was judged. */
   readonly timed: Set<WorkerId>;
+  /** Start-up times of workers that called back before were learned by an earlier server. */
+  timedUntil: number;
   readonly judged: Set<WorkerId>;
 }
 
@@ -34,6 +36,7 @@ export function newlyKnown(provider: Provider, settings: ProviderSettings, now: 
     learned: nothingLearned,
     pauses: new Map(),
     timed: new Set(),
+    timedUntil: -Infinity,
     judged: new Set(),
   };
 }

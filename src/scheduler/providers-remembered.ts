@@ -36,7 +36,7 @@ export function createMemory({ store, providers, log, now }: MemoryOptions): Mem
         const remembered = decodeState(data, { at, now: now() });
         if (remembered === undefined)
           log.warn({ provider }, "a provider's state is not understood");
-        else providers.recall(provider, remembered);
+        else providers.recall(provider, remembered, at);
       }
     },
     async save() {

@@ -68,7 +68,7 @@ function learnTime(
   entry: Known,
   worker: { readonly id: Worker["id"]; readonly plannedAt: number; readonly readyAt: number },
 ): void {
-  if (entry.timed.has(worker.id)) return;
+  if (entry.timed.has(worker.id) || worker.readyAt <= entry.timedUntil) return;
   entry.timed.add(worker.id);
   const startMs = Math.max(0, worker.readyAt - worker.plannedAt);
   const expectedMs = entry.provider.startEstimateMs();

@@ -29,8 +29,8 @@ export interface Providers extends StartLessons {
   remove(name: string): void;
   /** What is worth knowing after a restart, of those that were asked how they are. */
   remembered(): ReadonlyMap<string, Remembered>;
-  /** Puts what a server knew of it in the place of what this one knows. A name that is not known says nothing. */
-  recall(name: string, remembered: Remembered): void;
+  /** Puts what a server knew of it at that time in the place of what this one knows. A name that is not known says nothing. */
+  recall(name: string, remembered: Remembered, at: number): void;
   /** Asks every provider, or that one, how it is; one that fails to answer is unhealthy. */
   refresh(name?: string): Promise<void>;
   /** Higher priorities first, then in the order in which they came. */
@@ -86,10 +86,10 @@ export function createProviders(options: ProvidersOptions): Providers {
       options.metrics?.providerGone(name);
     },
     remembered: () => new Map([...known].filter(([, { isAsked }]) => isAsked)),
-    recall(name, remembered) {
+    recall(name, remembered, at) {
       const entry = known.get(name);
       if (entry === undefined) return;
-      Object.assign(entry, remembered, { isAsked: true });
+      Object.assign(entry, remembered, { isAsked: true, timedUntil: at });
       showGauges(options, entry);
     },
     async refresh(name) {

@@ -86,6 +86,27 @@ describe("what is known of a provider", () => {
     expect(next.status()?.circuit).toBe("half_open");
   });
 
+  test("counts a worker's start once, however many servers see the worker", async () => {
+    const store = await openStore();
+    const first = await serve(store);
+    await first.known.refresh();
+    const [early, late] = [1_000, 2_000].map((at) => {
+      const readyAt = first.clock.now + at;
+      return worker(at, { provider: "one", plannedAt: readyAt - 9_000, readyAt });
+    });
+    if (early === undefined || late === undefined) throw new Error("no workers");
+    first.clock.now += 1_000;
+    first.known.learn([early]);
+    await first.memory.save();
+    const learned = first.status()?.startEstimateMs ?? 0;
+    const next = await serve(store, first.clock.now);
+    await next.memory.recall();
+    next.known.learn([early]);
+    expect(next.status()?.startEstimateMs).toBe(learned);
+    next.known.learn([early, late]);
+    expect(next.status()?.startEstimateMs).toBeGreaterThan(learned);
+  });
+
   test("fades while no server runs", async () => {
     const store = await openStore();
     const first = await serve(store);
