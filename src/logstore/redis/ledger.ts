@@ -47,6 +47,15 @@ export class Ledger {
     return toBuffers(found).reduce((sum, text) => sum + Number.parseInt(String(text ?? 0), 10), 0);
   }
 
+  /** Reports a log for the last time before others seal it: what came later would be older than what they report. */
+  async ending(attempt: AttemptId): Promise<void> {
+    const log = this.#changed.get(attempt);
+    if (log === undefined) return;
+    this.#changed.delete(attempt);
+    log.isOver = true;
+    await this.#report([[attempt, holdingOf(log)]]);
+  }
+
   async sealed(attempt: AttemptId, view: WholeView): Promise<void> {
     const { inRedis, inArchive } = segmentBytesOf(view);
     await this.#report([[attempt, [view.tenant, liveBytes(view) + inRedis, inArchive]]]);
@@ -63,11 +72,8 @@ export class Ledger {
     this.#changed.clear();
     try {
       do {
-        const some = changed.slice(0, mostAtOnce).map(([attempt, log]) => {
-          const { inRedis, inArchive } = log.segmentBytes;
-          return [attempt, [log.tenant, log.liveBytes + inRedis, inArchive]] as const;
-        });
-        await this.#report(some);
+        const some = changed.slice(0, mostAtOnce).filter(([, log]) => !log.isOver);
+        await this.#report(some.map(([attempt, log]) => [attempt, holdingOf(log)]));
         changed.splice(0, mostAtOnce);
       } while (changed.length > 0);
     } catch (error) {
@@ -86,4 +92,8 @@ export class Ledger {
     const [inRedis = 0, inArchive = 0] = toArray(answer).map(Number);
     this.sums = { inRedis, inArchive };
   }
+}
+
+function holdingOf({ tenant, liveBytes: live, segmentBytes }: OpenLog): Holding {
+  return [tenant, live + segmentBytes.inRedis, segmentBytes.inArchive];
 }

@@ -25,6 +25,8 @@ export class OpenLog {
   line: Promise<void> | undefined;
   /** Whether Redis knows that it is open. */
   isRegistered = false;
+  /** It has ended, and is reported by whoever seals it. */
+  isOver = false;
   usedAt = 0;
 
   constructor(attempt: AttemptId, tenant: string) {

@@ -80,7 +80,7 @@ export class RedisLogStore implements LogStore {
   async end(attempt: AttemptId, end: LogEnd): Promise<void> {
     checkId(attempt);
     this.#assertOpen();
-    const { link, appender, keeper, now } = this.#parts;
+    const { link, appender, ledger, keeper, now } = this.#parts;
     const { meta, news } = link.keysOf(attempt);
     const { shared } = link;
     // What is to be done some time is noted first, so that whoever dies between leaves nothing that nobody looks after.
@@ -89,6 +89,7 @@ export class RedisLogStore implements LogStore {
       link.writeDurably("ZADD", shared.ended, "NX", now(), attempt),
       link.runDurably("end", [meta], [JSON.stringify(end), news]),
       link.writeDurably("SREM", shared.open, attempt),
+      ledger.ending(attempt),
     ]);
     appender.forget(attempt);
     if (Number(wasOpen) === 1) keeper.ended();
