@@ -125,10 +125,7 @@ const rows = Object.entries(mayImport).concat(
   Object.values(packages)
     .flat()
     .filter((folder) => folder.includes("/"))
-    .map((folder) => [
-      folder,
-      mayImport[folder] ?? mayImport[`${folder.split("/")[0]}/*`] ?? [],
-    ]),
+    .map((folder) => [folder, mayImport[folder] ?? mayImport[`${folder.split("/")[0]}/*`] ?? []]),
 );
 
 const borders = rows.map(([folder, allowed]) => {
