@@ -52,7 +52,9 @@ test("the worker has what scripts want, the agent, and its entry", () => {
   expect(worker).toContain("/usr/local/lib/hodei/agent.js");
   expect(worker).toMatch(/^ENTRYPOINT \["\/usr\/local\/bin\/hodei-jobs-worker"\]$/m);
   expect(worker).toMatch(/^WORKDIR \/home\/hodei$/m);
-  expect(read("scripts/hodei-jobs-worker.sh")).toMatch(/^exec tini .*agent\.js/m);
+  const entry = read("scripts/hodei-jobs-worker.sh");
+  expect(entry).toMatch(/^set -- node .* \/usr\/local\/lib\/hodei\/agent\.js "\$@"$/m);
+  expect(entry).toMatch(/^exec tini -s -- "\$@"$/m);
 });
 
 test("asdf is fetched only where a version is asked for", () => {
