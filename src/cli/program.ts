@@ -4,14 +4,8 @@ import { logStreams } from "#log/record.ts";
 import type { CommonFlags } from "./console.ts";
 import type { Host } from "./host.ts";
 import { arg } from "./flag.ts";
-import {
-  parseChoices,
-  parseCount,
-  parseDuration,
-  parseNames,
-  parsePair,
-  parseSize,
-} from "./parse.ts";
+import { parseChoices, parseCount, parseDuration, parsePair } from "./parse.ts";
+import { addClusterVerbs } from "./program-cluster.ts";
 import { addProviderVerbs } from "./program-providers.ts";
 import { addSpecFlags } from "./spec-flags.ts";
 
@@ -25,8 +19,6 @@ export interface Call<Flags = CommonFlags> {
 type Verb<Flags> = (call: Call<Flags>) => Promise<number>;
 
 const workerStates = ["planned", "starting", "ready", "draining", "stopping", "ended"];
-/** A port at which nobody listens, so that no network is needed to be refused. */
-const missingImage = "localhost:1/hodei-drill/no-such-image:1";
 const shells = ["bash", "zsh", "fish"];
 
 /** The tree of verbs. What a verb needs is loaded when it is called, so that help stays quick. */
@@ -215,58 +207,6 @@ function addStoreVerbs(program: Command, add: Add): void {
       "--to <place>",
       "a data directory, redis://host:port#instance, or a file.ndjson",
     );
-}
-
-function addClusterVerbs(program: Command, add: Add): void {
-  add(
-    program,
-    ["manifests", "print what a server in a Kubernetes cluster consists of"],
-    async () => (await import("./manifests.ts")).printManifests,
-  )
-    .addOption(
-      new Option("--profile <names>", "names of today, or of the first deployments").choices([
-        "standard",
-        "legacy",
-      ]),
-    )
-    .option("--namespace <name>", "where workers live")
-    .option("--server-namespace <name>", "where the server lives")
-    .option("--image <name>", "image of the workers")
-    .option("--server-image <name>", "image of the server")
-    .option("--pull-secret <name>", "secret for pulling the workers' image")
-    .option("--tenant-namespaces", "every tenant gets a namespace of its own")
-    .addOption(
-      new Option("--store <kind>", "where the server keeps its state").choices([
-        "embedded",
-        "redis",
-      ]),
-    )
-    .option(
-      "--replicas <count>",
-      "servers over one Redis (2; needs --store redis)",
-      arg(parseCount),
-    )
-    .option("--hpa", "scale the server with its load (needs --store redis)")
-    .option(
-      "--only <group>",
-      "namespace, rbac, network-policy, configmap, server or monitoring alone",
-    );
-  add(
-    program,
-    ["doctor", "say what keeps a server with these HODEI_* variables from running jobs"],
-    async () => (await import("./doctor.ts")).diagnose,
-  );
-  add(
-    program,
-    ["drill", "let things go wrong on purpose, and check what is said of it and how soon"],
-    async () => (await import("./drill.ts")).drill,
-  )
-    .option("--provider <names>", "only on these: a,b", arg(parseNames))
-    .option("--only <faults>", "only these: exit-code,cancel", arg(parseNames))
-    .option("--patience <duration>", "how long a report may take", arg(parseDuration), 120_000)
-    .option("--parallel <count>", "faults at a time on each provider", arg(parseCount), 3)
-    .option("--memory <size>", "of the job that takes more", arg(parseSize), 64 * 2 ** 20)
-    .option("--missing-image <name>", "an image that does not exist", missingImage);
 }
 
 function addProcessVerbs(program: Command, add: Add): void {

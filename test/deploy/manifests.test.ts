@@ -179,7 +179,7 @@ describe("the autoscaler", () => {
 
 describe("servers over Redis", () => {
   const several = printed(standard, "redis");
-  const deployment = get(several, "Deployment").spec as unknown as Record<string, unknown>;
+  const deployment = get(several, "Deployment").spec;
 
   test("are two, of which a new one is ready before an old one goes", () => {
     expect(deployment).toMatchObject({
@@ -194,9 +194,7 @@ describe("servers over Redis", () => {
   });
 
   test("are kept apart from each other by the labels that they have", () => {
-    const pod = podOf(several) as unknown as {
-      topologySpreadConstraints: { topologyKey: string; labelSelector: object }[];
-    };
+    const pod = podOf(several);
     expect(pod.topologySpreadConstraints.map(({ topologyKey }) => topologyKey)).toEqual([
       "kubernetes.io/hostname",
       "topology.kubernetes.io/zone",
@@ -209,7 +207,7 @@ describe("servers over Redis", () => {
 
   test("keep nothing of their own, and share what they have to from Secrets", () => {
     expect(several.map(({ kind }) => kind)).not.toContain("PersistentVolumeClaim");
-    const volumes = podOf(several).volumes as unknown as Record<string, unknown>[];
+    const volumes = podOf(several).volumes;
     expect(volumes).toContainEqual({ name: "data", emptyDir: {} });
     const { env } = containerOf(several);
     const names = env.map(({ name }) => name);
@@ -221,7 +219,7 @@ describe("servers over Redis", () => {
   });
 
   test("have as long to stop as they take for it", () => {
-    const { terminationGracePeriodSeconds } = podOf(several) as unknown as Record<string, number>;
+    const { terminationGracePeriodSeconds } = podOf(several);
     const { config } = parseConfig({});
     expect(terminationGracePeriodSeconds).toBeGreaterThan((2 * config.drainTimeoutMs) / 1_000);
   });

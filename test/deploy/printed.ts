@@ -65,6 +65,11 @@ export interface Pod {
   readonly enableServiceLinks: boolean;
   readonly securityContext: object;
   readonly volumes: { readonly name: string }[];
+  readonly terminationGracePeriodSeconds: number;
+  readonly topologySpreadConstraints: {
+    readonly topologyKey: string;
+    readonly labelSelector: object;
+  }[];
   readonly containers: {
     readonly env: { readonly name: string; readonly value: string }[];
     readonly securityContext: object;

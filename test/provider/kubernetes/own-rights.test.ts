@@ -55,7 +55,9 @@ function install(given: KubernetesConfig): void {
   for (const object of accessObjects(given)) {
     const plural = plurals[object.kind as keyof typeof plurals];
     // A policy of admission is no matter of rights.
-    if (plural !== undefined) double.objects.create(plural, object as unknown as KubeObject);
+    if (plural === undefined) continue;
+    // As it comes over the wire.
+    double.objects.create(plural, JSON.parse(JSON.stringify(object)) as KubeObject);
   }
 }
 
