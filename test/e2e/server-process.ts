@@ -82,7 +82,13 @@ export class ServerProcess implements AsyncDisposable {
   ): Promise<ServerProcess> {
     const given = typeof env === "function" ? env(port) : env;
     const server = new ServerProcess([port, await freePort()], given, nodeArguments);
-    await server.start();
+    try {
+      await server.start();
+    } catch (error) {
+      // Whoever waits for it has nothing to end.
+      await server[Symbol.asyncDispose]();
+      throw error;
+    }
     return server;
   }
 
@@ -119,9 +125,11 @@ export class ServerProcess implements AsyncDisposable {
       stdio: ["ignore", log, log],
     });
     closeSync(log);
-    await vi.waitUntil(() => this.#isReady(), { timeout: 90_000, interval: 50 }).catch(() => {
-      throw new Error(`the server is not ready: ${this.readLog().slice(-2_000)}`);
-    });
+    await vi
+      .waitUntil(() => this.#isReady(), { timeout: 90_000, interval: 50 })
+      .catch(() => {
+        throw new Error(`the server is not ready: ${this.readLog().slice(-2_000)}`);
+      });
     if (this.#child.exitCode !== null) {
       throw new Error(`the server ended: ${this.readLog().slice(-2_000)}`);
     }
