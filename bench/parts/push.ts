@@ -115,6 +115,8 @@ function openCredit(call: LogCall): Credit {
     }
   };
   const take = (bytes: number): boolean => {
+    // A call that is over takes everything and never drains.
+    if (failure !== undefined) throw failure;
     if (left < bytes) return false;
     left -= bytes;
     return true;
