@@ -51,7 +51,7 @@ async function openPlace(
   place: string,
   { mayBeNew }: { readonly mayBeNew: boolean },
 ): Promise<Place> {
-  if (/^(rediss?(\+sentinel)?|unix):\/\//.test(place)) return openRedis(place);
+  if (/^(rediss?(\+(sentinel|cluster))?|unix):\/\//.test(place)) return openRedis(place);
   const directory = resolve(place);
   if (place.endsWith(".ndjson")) return openFile(directory, { mayBeNew });
   const path = join(directory, "hodei.db");
@@ -87,6 +87,8 @@ async function openRedis(place: string): Promise<Place> {
   const { openRedisDump } = await import("#store/redis/dump.ts");
   await using parts = new AsyncDisposableStack();
   const store = parts.use(await openRedisDump({ url, instance }));
+  // A cluster keeps no logs.
+  if (/^rediss?\+cluster:/.test(url)) return placeOf({ store, logs: undefined }, parts.move());
   const { openRedisLogStore } = await import("#logstore/redis/open.ts");
   const logs = parts.use(
     await openRedisLogStore({

@@ -66,6 +66,9 @@ test("refuses places that hold no store, are full, or name no instance", async (
       message: expect.not.stringContaining("secret"),
     }),
   );
+  await expect(
+    copyStores({ from: directory, to: "redis+cluster://127.0.0.1:1#a" }),
+  ).rejects.toThrow(expect.objectContaining({ code: "unavailable" }));
   // One process at a time.
   await expect(copyStores({ from: directory, to: directory })).rejects.toThrow("in use");
 });
