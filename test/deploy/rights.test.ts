@@ -72,6 +72,8 @@ test("where tenants have namespaces it may bind one role, and a policy says wher
     "system:serviceaccount:hodei-system:hodei-control-plane",
   );
   expect(JSON.stringify(policy)).toContain('startsWith(\\"hodei-tenant-\\")');
+  // A variable of that name is no word of the policies' language.
+  expect(JSON.stringify(policy)).not.toMatch(/variables\.(namespace|package|function|import)\b/);
   expect(printed(standard).map(({ kind }) => kind)).not.toContain("ValidatingAdmissionPolicy");
 });
 

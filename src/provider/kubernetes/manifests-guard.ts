@@ -44,14 +44,15 @@ function policy(config: KubernetesConfig, prefix: string): Plain<V1ValidatingAdm
       ],
       variables: [
         {
-          name: "namespace",
+          // "namespace" is a reserved word of the language.
+          name: "place",
           expression:
             'request.resource.resource == "namespaces" ? object.metadata.name : request.namespace',
         },
       ],
       validations: [
         {
-          expression: `variables.namespace == "${namespace}" || variables.namespace.startsWith("${prefix}")`,
+          expression: `variables.place == "${namespace}" || variables.place.startsWith("${prefix}")`,
           message: `the control plane of Hodei Jobs makes and uses no namespaces of workers but ${namespace} and ${prefix}*`,
         },
       ],
