@@ -37,7 +37,7 @@ export interface AuthenticatorOptions {
 
 type Known = Identity & Pick<Caller, "token"> & { readonly by: AcceptedCredential };
 
-const cacheLimits = { tokens: 1_000, ttlMs: 5_000 } as const;
+export const cacheLimits = { tokens: 1_000, ttlMs: 5_000 } as const;
 
 interface Remembered {
   readonly token: Token;
@@ -47,8 +47,12 @@ interface Remembered {
 
 /** Opens an authenticator; whether anybody is let in depends on whether there is a token at all. */
 export async function createAuthenticator(options: AuthenticatorOptions): Promise<Authenticator> {
-  const { rows } = await options.store.listTokens({ pageSize: 1, pageToken: undefined });
-  return new Authenticator(options, rows.length > 0);
+  return new Authenticator(options, await hasAnyToken(options.store));
+}
+
+async function hasAnyToken(store: AuthenticatorOptions["store"]): Promise<boolean> {
+  const { rows } = await store.listTokens({ pageSize: 1, pageToken: undefined });
+  return rows.length > 0;
 }
 
 /** Denies by default: an RPC without a policy, a credential that is not good, a role that is too low. */
@@ -123,11 +127,18 @@ export class Authenticator {
     this.#streams.endExpired(this.#options.now());
   }
 
+  /** Called again and again where other servers make and revoke tokens too: what they did counts here from then on, also for streams that are open. */
+  async followOthers(): Promise<void> {
+    if (!this.#hasTokens) this.#hasTokens = await hasAnyToken(this.#options.store);
+    // One after the other, so that they never are a burst.
+    for (const id of this.#streams.listTokens()) {
+      if (isGone(await this.#fetch(id))) this.#streams.endOf(id);
+    }
+  }
+
   #lookAgain(id: string, end: () => void): void {
     this.#fetch(id).then(
-      (found) => {
-        if (found === undefined || found.token.revokedAt !== undefined) end();
-      },
+      (found) => isGone(found) && end(),
       () => end(),
     );
   }
@@ -206,6 +217,10 @@ const agentKeys = ["hodei-worker-id", "hodei-session", "hodei-otp"] as const;
 const firstAdmin: Known = { by: "token", subject: "admin", tenant: "default", role: "admin" };
 const anonymous: Known = { by: "none", subject: "anonymous", tenant: "default", role: "admin" };
 const anybody: Caller = { kind: "anybody", subject: "", tenant: "", role: "viewer" };
+
+function isGone(found: Remembered | undefined): boolean {
+  return found === undefined || found.token.revokedAt !== undefined;
+}
 
 function bearerOf(header: string): string | undefined {
   return /^bearer ([!-~]{16,512})$/i.exec(header)?.[1];

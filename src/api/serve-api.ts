@@ -30,7 +30,7 @@ import type { Logger } from "#telemetry.ts";
 import { adminService, type WriteBackup } from "./admin-service.ts";
 import type { Audit } from "./audit.ts";
 import { auditService } from "./audit-service.ts";
-import type { Authenticator, Caller } from "./authenticate.ts";
+import { type Authenticator, cacheLimits, type Caller } from "./authenticate.ts";
 import { jobService } from "./job-service.ts";
 import { createGate } from "./gate.ts";
 import { logService } from "./log-service.ts";
@@ -88,6 +88,7 @@ export async function serveApi(options: ApiOptions): Promise<Api> {
   const edge = createEdge(options, options.address);
   const onError = (err: unknown): void => options.log.error({ err }, "cannot end streams");
   parts.use(every({ intervalMs: 500, onError }, async () => options.authenticator.endExpired()));
+  if (options.store.replicas !== undefined) parts.use(followTokens(options));
   const common = {
     tls: options.tls,
     maxConnections: options.maxConnections,
@@ -126,6 +127,12 @@ export async function serveApi(options: ApiOptions): Promise<Api> {
     agentAddress: back.address,
     [Symbol.asyncDispose]: async () => owned.disposeAsync(),
   };
+}
+
+/** What other servers on the store did to tokens counts here as soon as it does for what is remembered of them. */
+function followTokens({ authenticator, log }: ApiOptions): AsyncDisposable {
+  const onError = (err: unknown): void => log.warn({ err }, "cannot look at tokens again");
+  return every({ intervalMs: cacheLimits.ttlMs, onError }, () => authenticator.followOthers());
 }
 
 function createEdge(options: ApiOptions, address: BindAddress): Edge<Caller> {

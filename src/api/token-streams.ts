@@ -21,6 +21,11 @@ export class TokenStreams {
     };
   }
 
+  /** Tokens that have open streams. */
+  listTokens(): readonly string[] {
+    return [...this.#open.keys()];
+  }
+
   endOf(tokenId: string): void {
     for (const stream of this.#open.get(tokenId) ?? []) stream.end();
   }
