@@ -72,6 +72,8 @@ export class Appender {
       await log.flight;
       return;
     }
+    // Another process may have added what is missing here. Those behind this one ask too, and go on in their order.
+    if (number > (log.head ?? noHead).number + 1) await (log.asking ??= this.#askAfter(log));
     checkOrder(log, { number, scan }, log.head ?? noHead);
     const flight = this.#send(log, { number, bytes, scan });
     log.flight = flight;
@@ -149,6 +151,13 @@ export class Appender {
     } finally {
       log.asking = undefined;
     }
+  }
+
+  /** Nothing may be under way while Redis is asked: its answer would be older than what is known here. */
+  async #askAfter(log: OpenLog): Promise<void> {
+    // Whoever sent it is told how it failed.
+    await log.flight?.catch(() => undefined);
+    await this.#ask(log);
   }
 
   /** Before its first batch, in the same go. */

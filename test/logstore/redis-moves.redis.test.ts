@@ -1,0 +1,33 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { readAll, Writer } from "../conformance/log-model.ts";
+import { RedisServer } from "../store/redis-server.ts";
+import { later } from "./folder.ts";
+import { Shared } from "./redis-ground.ts";
+
+const server = new RedisServer();
+beforeAll(() => server.start());
+afterAll(() => server[Symbol.asyncDispose]());
+
+test("a log that comes back to a server takes up where another one left it, many batches at a time", async () => {
+  const shared = new Shared(server);
+  const stores = [await shared.open(), await shared.open()] as const;
+  const writer = new Writer();
+  for (let move = 0; move < 10; move++) {
+    const batches = Array.from({ length: 5 }, (_, at) => writer.lines(`${move} ${at}\n`));
+    const store = stores[move % 2 === 0 ? 0 : 1];
+    await Promise.all(batches.map((batch) => store.append(writer.attempt, batch)));
+  }
+  await stores[0].end(writer.attempt, { expiresAt: later });
+  expect(await readAll(stores[1], writer.attempt)).toEqual(writer.records);
+});
+
+test("a batch that is truly missing is still refused", async () => {
+  const shared = new Shared(server);
+  const [one, other] = [await shared.open(), await shared.open()];
+  const writer = new Writer();
+  await one.append(writer.attempt, writer.lines("first\n"));
+  await other.append(writer.attempt, writer.lines("second\n"));
+  writer.lines("never sent\n");
+  const refused = one.append(writer.attempt, writer.lines("fourth\n"));
+  await expect(refused).rejects.toMatchObject({ code: "failed_precondition" });
+});
