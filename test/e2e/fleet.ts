@@ -21,10 +21,25 @@ export interface Fleet {
   waitForLeader(among: readonly number[]): Promise<number>;
 }
 
+type Env = Readonly<Record<string, string>>;
+
+/** What stands between a fleet and its network, known before its servers start. */
+export interface FleetGround {
+  readonly redis: RedisServer;
+  /** Where its servers listen, in their order. */
+  readonly ports: readonly number[];
+}
+
+export interface FleetOptions {
+  /** For the node process of each server, by its place. */
+  readonly nodeArguments?: (at: number) => readonly string[];
+}
+
 /** Starts a fleet that ends with the test. */
 export async function startFleet(
   size: number,
-  env: Readonly<Record<string, string>> = {},
+  env: Env | ((ground: FleetGround) => Promise<Env>) = {},
+  { nodeArguments }: FleetOptions = {},
 ): Promise<Fleet> {
   const redis = await new RedisServer().start();
   onTestFinished(() => redis[Symbol.asyncDispose]());
@@ -38,9 +53,11 @@ export async function startFleet(
     HODEI_SERVER_ADDRESS: ports.map((port) => `127.0.0.1:${port}`).join(","),
     HODEI_PROCESS_DIRECTORY: join(directory, "processes"),
     HODEI_AGENT_RECONNECT_MAX_MS: "500",
-    ...env,
+    ...(typeof env === "function" ? await env({ redis, ports }) : env),
   };
-  const servers = await Promise.all(ports.map((port) => ServerProcess.startAt(port, shared)));
+  const servers = await Promise.all(
+    ports.map((port, at) => ServerProcess.startAt(port, shared, nodeArguments?.(at))),
+  );
   for (const server of servers) onTestFinished(() => server[Symbol.asyncDispose]());
   const findLeader = async (): Promise<number | undefined> => {
     const leads = await Promise.all(servers.map(isLeading));

@@ -21,6 +21,23 @@ test("a log that comes back to a server takes up where another one left it, many
   expect(await readAll(stores[1], writer.attempt)).toEqual(writer.records);
 });
 
+test("what is sent again through a server that did not see it come in is taken once, also with more behind it", async () => {
+  const shared = new Shared(server);
+  const [one, other] = [await shared.open(), await shared.open()];
+  const writer = new Writer();
+  const batches = Array.from({ length: 12 }, (_, at) => writer.lines(`${at}\n`));
+  const send = async (store: typeof one, from: number, to: number) => {
+    await Promise.all(batches.slice(from, to).map((batch) => store.append(writer.attempt, batch)));
+  };
+  await send(one, 0, 2);
+  await send(other, 2, 8);
+  // The acknowledgements of the last six were lost.
+  await send(one, 2, 12);
+  await send(other, 2, 12);
+  await one.end(writer.attempt, { expiresAt: later });
+  expect(await readAll(other, writer.attempt)).toEqual(writer.records);
+});
+
 test("a batch that is truly missing is still refused", async () => {
   const shared = new Shared(server);
   const [one, other] = [await shared.open(), await shared.open()];

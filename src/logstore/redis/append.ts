@@ -67,13 +67,13 @@ export class Appender {
     const scan = scanBatch(bytes);
     if (log.head === undefined && number > 1) await (log.asking ??= this.#ask(log));
     await this.#options.room.pass(log);
+    // Another process may have added what is missing here. Those behind this one ask too, and go on in their order.
+    if (number > (log.head ?? log.acked).number + 1) await (log.asking ??= this.#askAfter(log));
     if (number <= log.acked.number) return;
     if (number <= (log.head?.number ?? 0)) {
       await log.flight;
       return;
     }
-    // Another process may have added what is missing here. Those behind this one ask too, and go on in their order.
-    if (number > (log.head ?? noHead).number + 1) await (log.asking ??= this.#askAfter(log));
     checkOrder(log, { number, scan }, log.head ?? noHead);
     const flight = this.#send(log, { number, bytes, scan });
     log.flight = flight;
@@ -127,14 +127,19 @@ export class Appender {
 
   /** Redis has something else than what the batch was to come behind. */
   async #sendBehind(log: OpenLog, { batch, epoch, tries }: Sent, found: Head): Promise<void> {
-    if (log.epoch !== epoch) throw log.failure ?? new Error("a failure without a reason");
-    log.fail(hole(`log of ${log.attempt}: a batch before this one was not taken`));
-    log.head = found;
+    const { head } = log;
+    const isKnown = log.epoch !== epoch;
+    if (isKnown && head === undefined) throw log.failure ?? new Error("a failure without a reason");
+    // What was sent behind a batch that Redis refused was refused as well, and follows it when that was sent again.
+    const base = isKnown && head !== undefined && head.number >= found.number ? head : found;
+    if (base === found)
+      log.fail(hole(`log of ${log.attempt}: a batch before this one was not taken`));
+    log.head = base;
     if (batch.number <= found.number) {
-      log.acked = found;
+      if (found.number > log.acked.number) log.acked = found;
       return;
     }
-    checkOrder(log, batch, found);
+    checkOrder(log, batch, base);
     if (tries >= mostTries) {
       log.head = undefined;
       throw new HodeiError("unavailable", `log of ${log.attempt} is written by someone else`);
