@@ -11,6 +11,7 @@ const questions = [
   "memory",
   "store",
   "redis-store",
+  "replicas",
   "upload",
   "redis-logs",
   "records",

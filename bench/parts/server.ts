@@ -2,17 +2,19 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BroadcastChannel } from "node:worker_threads";
-import { parseConfig } from "#config.ts";
+import { type Config, parseConfig } from "#config.ts";
 import { type WorkerId, createSequence, workerIdOf } from "#job/id.ts";
 import { type Server, startServer } from "#server.ts";
+import { openRedisStore } from "#store/redis/open.ts";
 import { openSqliteStore } from "#store/sqlite/open.ts";
+import type { Store } from "#store/store.ts";
 import { createLogger } from "#telemetry.ts";
 import { classKeyOf, classOf } from "#worker/class.ts";
 import { createSecret, hashSecret } from "#worker/secret.ts";
 import type { Seat } from "./agents.ts";
 import { memoryChannel, type ThreadMemory } from "./thread.ts";
 
-/** The product's server, as `hodei server` starts it, on an embedded store in a directory of its own, with every fsync. */
+/** The product's server, as `hodei server` starts it, with every fsync: on an embedded store in a directory of its own, unless its settings name a Redis. */
 export const calls = { start, memory, stop };
 
 /** What is wanted of a server. */
@@ -45,15 +47,15 @@ async function start(
     HODEI_LOG_QUOTA_BYTES: String(2 ** 34),
     ...wanted.settings,
   });
-  const seats = await seatWorkers(config.dataDirectory, wanted);
+  const seats = await seatWorkers(config, wanted);
   server = await startServer(config, createLogger(config.logLevel));
   return { address: server.address, seats };
 }
 
 /** Plans workers in the store before the server has it, so that their tokens are known here. */
-async function seatWorkers(directory: string, wanted: ServerSettings): Promise<readonly Seat[]> {
+async function seatWorkers(config: Config, wanted: ServerSettings): Promise<readonly Seat[]> {
   if (wanted.seats === undefined) return [];
-  await using store = await openSqliteStore({ path: join(directory, "hodei.db") });
+  await using store = await openStoreOf(config);
   const now = Date.now();
   const next = createSequence();
   const resources = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0, gpuCount: 0, gpuType: "" };
@@ -84,6 +86,12 @@ async function seatWorkers(directory: string, wanted: ServerSettings): Promise<r
   for (const { workerId } of seats)
     await store.recordCreated(workerId satisfies WorkerId, `uid-${workerId}`, now);
   return seats;
+}
+
+function openStoreOf(config: Config): Promise<Store> {
+  const { redisUrl: url, redisInstance: instance } = config;
+  if (config.store === "redis") return openRedisStore({ url, instance });
+  return openSqliteStore({ path: join(config.dataDirectory, "hodei.db") });
 }
 
 /** What all threads hold after garbage collections, and what is resident. */
