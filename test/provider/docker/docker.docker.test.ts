@@ -66,7 +66,7 @@ describe("docker provider", () => {
     });
     expect(events.messages(workerId)[0]).toBe("pulling image 127.0.0.1:9/a/b:1");
     const canPass = events.of(workerId).map((event) => event.kind === "failed" && event.canPass);
-    expect(canPass.filter(Boolean)).toHaveLength(2);
+    expect(canPass.filter(Boolean)).toHaveLength(4);
   });
 
   it("an abort ends the wait for an image", async () => {
