@@ -37,7 +37,8 @@ export interface Connection extends AsyncDisposable {
 
   /**
    * Makes a call and answers its object. Rejects with a `KubeError`. A call that says "too many" is made again, and so is one that can be repeated
-   * when the server was not ready or gave no answer; a create whose answer was lost is not, and its error says `isOutcomeUnknown`.
+   * when the server was not ready or gave no answer, but not after its time-out; a create whose answer was lost is not, and its error says
+   * `isOutcomeUnknown`.
    */
   request<T>(call: Call): Promise<T>;
 
@@ -46,6 +47,9 @@ export interface Connection extends AsyncDisposable {
 
   /** The text of a pod's log. */
   text(call: ReadCall): Promise<string>;
+
+  /** Nothing is repeated any more, and what is still under way after `graceMs` is given up. */
+  endWithin(graceMs: number): void;
 }
 
 export interface ConnectionOptions {
@@ -92,6 +96,7 @@ class PooledConnection implements Connection {
   readonly #log: Logger;
   readonly #random: () => number;
   readonly #stop = new AbortController();
+  #isEnding = false;
   readonly #onCall: (call: AnsweredCall) => void;
   #calls = 0;
 
@@ -134,11 +139,16 @@ class PooledConnection implements Connection {
     const signal = AbortSignal.any([call.signal, this.#stop.signal]);
     const answer = await this.#send(get, {
       accept: "application/json",
-      signal,
+      signal: call.signal,
       isStream: true,
     });
     if (answer.statusCode !== 200) throw await this.#refusal(get, answer);
     return lines(nameOf(get), answer.body, signal);
+  }
+
+  endWithin(graceMs: number): void {
+    this.#isEnding = true;
+    setTimeout(() => this.#stop.abort(), graceMs).unref();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -147,6 +157,7 @@ class PooledConnection implements Connection {
   }
 
   async #repeat(call: Call, accept: string): Promise<string> {
+    const startedAt = performance.now();
     for (let tries = 1; ; tries++) {
       try {
         return await this.#once(call, accept);
@@ -154,9 +165,11 @@ class PooledConnection implements Connection {
         if (!(error instanceof KubeError) || !mayRepeat(call, error) || tries >= maxTries) {
           throw error;
         }
-        if (call.signal?.aborted || this.#stop.signal.aborted) throw error;
+        if (call.signal?.aborted || this.#isEnding || this.#stop.signal.aborted) throw error;
         const pauseMs = this.#pauseMs(error, tries);
         if (pauseMs === undefined) throw error;
+        // A server that keeps all connections waiting would keep the caller for all of the tries.
+        if (performance.now() - startedAt + pauseMs >= this.#timeoutMs(call)) throw error;
         this.#log.debug({ call: error.call, status: error.status, pauseMs }, "call repeated");
         const signals = [this.#stop.signal, ...(call.signal === undefined ? [] : [call.signal])];
         await wait(pauseMs, undefined, { signal: AbortSignal.any(signals) });
@@ -210,7 +223,8 @@ class PooledConnection implements Connection {
     call: Call,
     how: { accept: string; signal: AbortSignal | undefined; isStream: boolean },
   ): Promise<Dispatcher.ResponseData> {
-    const timeoutMs = call.timeoutMs ?? this.#config.requestTimeoutMs;
+    const timeoutMs = this.#timeoutMs(call);
+    const { signal: stop } = this.#stop;
     const headers: Record<string, string> = { accept: how.accept };
     if (call.body !== undefined) headers["content-type"] = call.contentType ?? "application/json";
     try {
@@ -222,7 +236,7 @@ class PooledConnection implements Connection {
           body: call.body === undefined ? null : JSON.stringify(call.body),
           headersTimeout: timeoutMs,
           bodyTimeout: how.isStream ? this.#config.watchIdleTimeoutMs : timeoutMs,
-          ...(how.signal !== undefined && { signal: how.signal }),
+          signal: how.signal === undefined ? stop : AbortSignal.any([how.signal, stop]),
         },
         how.isStream ? "watches" : "calls",
       );
@@ -230,6 +244,10 @@ class PooledConnection implements Connection {
       if (call.signal?.aborted) throw cause;
       throw lost(call, cause);
     }
+  }
+
+  #timeoutMs(call: Call): number {
+    return call.timeoutMs ?? this.#config.requestTimeoutMs;
   }
 
   async #read(call: Call, answer: Dispatcher.ResponseData): Promise<string> {

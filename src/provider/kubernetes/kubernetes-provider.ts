@@ -54,6 +54,9 @@ export interface KubernetesProviderOptions {
   readonly reapIntervalMs?: number;
 }
 
+/** How long calls may still take once nobody waits for their outcome. */
+const closeMs = 2_000;
+
 /**
  * Runs workers as pods. Rejects where the cluster's configuration cannot be used; a cluster that does not answer, or that refuses what its namespaces
  * need, is the provider's health.
@@ -108,6 +111,8 @@ export async function openKubernetesProvider(
     }),
   );
   parts.use(removeEnded(ground, stops));
+  // A cluster that does not answer would keep all of the above; what they leave, the next server finds.
+  parts.defer(() => connection.endWithin(closeMs));
   parts.defer(() => starts.settleAll());
   const countWorkers = (): number => watcher.count;
   const capacity = parts.use(startCapacity({ connection, config, log, countWorkers }));

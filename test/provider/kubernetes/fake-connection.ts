@@ -125,6 +125,8 @@ export class FakeConnection implements Connection {
     });
   }
 
+  endWithin(): void {}
+
   [Symbol.asyncDispose](): Promise<void> {
     return Promise.resolve();
   }

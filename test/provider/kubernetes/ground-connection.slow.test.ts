@@ -116,6 +116,26 @@ test("a silent server ends the call at its time-out", async () => {
   expect(error).toMatchObject({ status: 0, reason: "UND_ERR_HEADERS_TIMEOUT" });
 });
 
+test("a call that is not answered is not repeated after its time-out", async () => {
+  await using api = await startTinyApi(() => undefined);
+  const connection = await api.connect();
+  const error = await errorFrom(connection.request({ method: "GET", path: pods, timeoutMs: 50 }));
+  expect(error).toMatchObject({ status: 0, reason: "UND_ERR_HEADERS_TIMEOUT" });
+  expect(connection.calls).toBe(1);
+});
+
+test("a connection that is about to end gives up what is not answered, and repeats nothing", async () => {
+  await using api = await startTinyApi((seen, response) => {
+    if (seen.path !== pods) refuse(response, 503);
+  });
+  const connection = await api.connect();
+  const silentCall = errorFrom(connection.request({ method: "GET", path: pods }));
+  await expect.poll(() => api.seen.length).toBe(1);
+  connection.endWithin(0);
+  expect(await silentCall).toMatchObject({ status: 0, isOutcomeUnknown: false });
+  expect(connection.calls).toBe(1);
+});
+
 test("a missing right is named", async () => {
   const message =
     'pods is forbidden: User "system:serviceaccount:rec:default" cannot create resource "pods" in API group "" in the namespace "rec"';
