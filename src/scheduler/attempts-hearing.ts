@@ -86,8 +86,11 @@ export class Hearing {
     }
     await this.#sharing?.exchange();
     await this.#sharing?.compare(workers);
+    const live = new Set(workers.map(({ id }) => id));
     for (const workerId of this.#leases.round()) {
-      if (!this.#isLeading) continue;
+      // It has ended; another server may have heard it until then, and forgets it by itself.
+      if (!live.has(workerId)) this.#forget(workerId);
+      if (!this.#isLeading || !live.has(workerId)) continue;
       count("suspect");
       log.warn({ workerId }, "worker is silent");
       this.#note(workerId, "the worker is silent");

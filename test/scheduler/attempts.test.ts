@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { attemptIdOf, type JobId } from "#job/id.ts";
+import { attemptIdOf, type JobId, workerIdOf } from "#job/id.ts";
 import { AttemptState } from "#rpc/gen/hodei/v1/job.ts";
 import { openMemoryStore } from "#store/memory/open.ts";
+import type { ReplicaStore } from "#store/store.ts";
 import { FakeAgent, resultOf, startedOf } from "../fake/agent.ts";
 import { type Gateway, startGateway } from "../fake/gateway.ts";
 import { FakeLogStore } from "../fake/logstore.ts";
@@ -279,5 +280,26 @@ describe("silence", () => {
     await again.sync();
     await vi.waitFor(async () => expect(await histories()).toContain("the worker is back"));
     expect((await histories()).filter((message) => message.includes("silent"))).toHaveLength(1);
+  });
+
+  test("a worker that another server heard until it ended is not called silent", async () => {
+    const store = openMemoryStore();
+    let rounds = 0;
+    const replicas = {
+      hear: async () => undefined,
+      listHeard: async () => ({ ids: rounds++ === 0 ? [workerIdOf(1)] : [], last: 1 }),
+    } as Partial<ReplicaStore> as ReplicaStore;
+    await gateway[Symbol.asyncDispose]();
+    let now = 0;
+    const monotonic = (): number => (now += 15);
+    gateway = await startGateway({
+      store: { ...store, replicas },
+      limits: { suspectMs: 100 },
+      monotonic,
+    });
+    gateway.attempts.lead(true);
+    await vi.waitFor(() => expect(rounds).toBeGreaterThan(20));
+    expect(gateway.counts.get("suspect")).toBeUndefined();
+    expect(gateway.attempts.listSilent()).toEqual([]);
   });
 });
