@@ -36,12 +36,12 @@ export async function connectRedis(address: Address, place: Place): Promise<Conn
   const { instance, replicaMs, log } = place;
   const found = clusterOptions(address);
   if (found === undefined) {
-    const redis = await connectOne(new Redis(connectionOptions(address)), log);
+    const redis = await connectOne(new Redis(connectionOptions(address)), address, log);
     return { redis, shelf: ownShelf(redis, instance), close: () => redis.disconnect() };
   }
   const { nodes, options } = found;
   const Connector = ownerConnector(nodes, prefixOf(instance));
-  const redis = await connectOne(new Redis({ ...options, Connector }), log);
+  const redis = await connectOne(new Redis({ ...options, Connector }), address, log);
   const { retryStrategy: _, enableOfflineQueue: __, ...each } = options;
   const cluster = new Cluster([...nodes], {
     redisOptions: each,
@@ -65,7 +65,7 @@ export async function connectRedis(address: Address, place: Place): Promise<Conn
   return { redis, shelf: spreadShelf(cluster, instance, replicaMs), close };
 }
 
-async function connectOne(redis: Redis, log: Logger | undefined): Promise<Redis> {
+async function connectOne(redis: Redis, { url }: Address, log: Logger | undefined): Promise<Redis> {
   const seen = watchConnection(redis, log);
   try {
     await redis.connect();
@@ -74,8 +74,17 @@ async function connectOne(redis: Redis, log: Logger | undefined): Promise<Redis>
     redis.disconnect();
     if (error instanceof HodeiError) throw error;
     // The call's own error says only that the connection was closed, not why.
-    throw explain(seen.error ?? error).error;
+    const { error: explained, isStalled } = explain(seen.error ?? error);
+    if (!isStalled) throw explained;
+    throw new HodeiError("unavailable", `no Redis answers at ${withoutSecrets(url)}`, {
+      cause: explained,
+      hint: "HODEI_REDIS_URL says where it is",
+    });
   }
+}
+
+function withoutSecrets(url: string): string {
+  return url.replace(/\/\/.*@/, "//").replace(/\?.*$/, "");
 }
 
 /** Says when the connection goes and comes, not each try. */
