@@ -109,11 +109,12 @@ test("the only replica leads from the start", async () => {
 test("one that does not lead begins nothing until it does", async () => {
   const replicas = new ScriptedReplicas();
   replicas.leader = "two";
-  const { lead, events, round } = await createWorld({ replicas });
-  await round();
+  const world = await createWorld({ replicas });
+  const { lead, events } = world;
+  await world.round();
   expect([lead.isLeading, events]).toEqual([false, []]);
   Object.assign(replicas, { leader: self, term: 2 });
-  await round();
+  await world.round();
   expect(lead.isLeading).toBe(true);
   await vi.waitFor(() => expect(events).toEqual(["leads", "begins 2", "begun 2"]));
 });
