@@ -14,7 +14,9 @@ const gauges = {
   hodei_workers_by_state: ["Workers that are not over, by state.", "state"],
   hodei_workers_active: ["Workers that have a job."],
   hodei_workers_idle: ["Workers that are ready and have no job."],
-  hodei_workers_connected: ["Workers whose agent is connected, to this server or to another one on the same store."],
+  hodei_workers_connected: [
+    "Workers whose agent is connected, to this server or to another one on the same store.",
+  ],
   hodei_workers_requested_cpu_cores: [
     "Processors that the jobs of live workers ask for.",
     ...byProvider,
