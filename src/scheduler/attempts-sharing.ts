@@ -1,6 +1,6 @@
 import type { AttemptId, JobId, WorkerId } from "#job/id.ts";
 import type { Job } from "#job/job.ts";
-import type { ReplicaStore } from "#store/store.ts";
+import type { ReplicaStore, Store } from "#store/store.ts";
 import { type Worker, takesAttempts } from "#worker/worker.ts";
 import { currentAttempt, type Ground, type Side } from "./attempts-side.ts";
 
@@ -17,6 +17,11 @@ export interface SharingHooks {
   fence(workerId: WorkerId, attemptId: AttemptId): void;
 }
 
+export type SharingGround = Pick<Ground, "log"> & {
+  readonly store: Pick<Store, "findWorker" | "findJob">;
+};
+export type SharingStore = Pick<ReplicaStore, "hear" | "listHeard">;
+
 /** Ids in one answer. */
 const heardPage = 1_000;
 /** Every so many rounds the store is asked about all that is held here, so that a lost message costs no more. */
@@ -25,8 +30,8 @@ const momentMs = 50;
 
 /** Keeps what one replica knows of its workers in step with the store and the other replicas. */
 export class Sharing {
-  readonly #ground: Ground;
-  readonly #replicas: ReplicaStore;
+  readonly #ground: SharingGround;
+  readonly #replicas: SharingStore;
   readonly #hooks: SharingHooks;
   /** Heard here since the last round. */
   readonly #heard = new Set<WorkerId>();
@@ -35,7 +40,7 @@ export class Sharing {
   #roundsUntilLook = roundsPerLook;
   readonly #looks = new Map<WorkerId, NodeJS.Timeout>();
 
-  constructor(ground: Ground, replicas: ReplicaStore, hooks: SharingHooks) {
+  constructor(ground: SharingGround, replicas: SharingStore, hooks: SharingHooks) {
     this.#ground = ground;
     this.#replicas = replicas;
     this.#hooks = hooks;

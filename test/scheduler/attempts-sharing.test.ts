@@ -2,8 +2,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { attemptIdOf, type JobId, type WorkerId } from "#job/id.ts";
 import type { Job } from "#job/job.ts";
 import { Sharing } from "#scheduler/attempts-sharing.ts";
-import { type Ground, Held, Side } from "#scheduler/attempts-side.ts";
-import type { ReplicaStore } from "#store/store.ts";
+import { Held, Side } from "#scheduler/attempts-side.ts";
 import { createLogger } from "#telemetry.ts";
 import type { Worker } from "#worker/worker.ts";
 
@@ -24,11 +23,11 @@ function createWorld() {
   const store = {
     findWorker: async (id: WorkerId) => {
       looked.workers++;
-      return workers.get(id);
+      return workers.get(id) as Worker | undefined;
     },
     findJob: async (id: JobId) => {
       looked.jobs++;
-      return jobs.get(id);
+      return jobs.get(id) as Job | undefined;
     },
   };
   const replicas = {
@@ -41,7 +40,7 @@ function createWorld() {
       const ids = heard.pages.shift() ?? [];
       return { ids, last: after + ids.length };
     },
-  } as unknown as ReplicaStore;
+  };
   const side = new Side(worker, "class");
   side.connection = 1;
   side.takesWork = true;
@@ -61,25 +60,21 @@ function createWorld() {
   held.phase = "running";
   side.attempts.set(attempt, held);
   const sides = new Map([[worker, side]]);
-  const sharing = new Sharing(
-    { store, log: createLogger("silent") } as unknown as Ground,
-    replicas,
-    {
-      sides,
-      heard: (id) => void told.push(`heard ${id}`),
-      forget: (id) => void told.push(`forget ${id}`),
-      moved: (one) => void told.push(`moved ${one.id}`),
-      drain: (id) => void told.push(`drain ${id}`),
-      cancel: (one) => {
-        told.push(`cancel ${one.id}`);
-        held.isCancelTold = true;
-      },
-      fence: (id, attemptId) => {
-        told.push(`fence ${id} ${attemptId}`);
-        side.attempts.delete(attemptId);
-      },
+  const sharing = new Sharing({ store, log: createLogger("silent") }, replicas, {
+    sides,
+    heard: (id) => void told.push(`heard ${id}`),
+    forget: (id) => void told.push(`forget ${id}`),
+    moved: (one) => void told.push(`moved ${one.id}`),
+    drain: (id) => void told.push(`drain ${id}`),
+    cancel: (one) => {
+      told.push(`cancel ${one.id}`);
+      held.isCancelTold = true;
     },
-  );
+    fence: (id, attemptId) => {
+      told.push(`fence ${id} ${attemptId}`);
+      side.attempts.delete(attemptId);
+    },
+  });
   onTestFinished(() => sharing.stop());
   const live = (): Worker[] => [...workers.values()] as Worker[];
   /** As many rounds as pass between two looks at all that is held. */

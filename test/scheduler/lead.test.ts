@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test, vi } from "vitest";
 import { HodeiError } from "#error.ts";
 import { type Lead, startLead } from "#scheduler/lead.ts";
+import { openMemoryStore } from "#store/memory/open.ts";
 import type { ReplicaStore, Store } from "#store/store.ts";
 import { createLogger } from "#telemetry.ts";
 
@@ -27,7 +28,7 @@ class ScriptedReplicas {
         return { leader: this.leader, term: this.term };
       },
       leave: async (id) => void this.left.push(id),
-      ledBy: (term) => ({ term }) as unknown as Store,
+      ledBy: (term) => Object.assign(openMemoryStore(), { term }),
       resign: unused,
       hear: unused,
       listHeard: unused,
@@ -68,7 +69,7 @@ async function createWorld(options: WorldOptions = {}): Promise<World> {
     monotonic: () => world.at,
     onChange: (isLeading) => void events.push(isLeading ? "leads" : "follows"),
     async begin(store) {
-      const { term } = store as unknown as { readonly term: number };
+      const { term } = store as Store & { readonly term: number };
       events.push(`begins ${term}`);
       await begins?.get(term);
       if (failures-- > 0) throw new Error("it cannot begin");
