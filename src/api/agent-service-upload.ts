@@ -17,6 +17,8 @@ interface Entry {
   /** A durable batch may have given its bytes back. */
   readonly size: number;
   hasFailed: boolean;
+  /** A store may answer for one before it answers for the one in front of it. */
+  isDurable: boolean;
 }
 
 /**
@@ -38,7 +40,7 @@ export class Upload {
   }
 
   push(batch: AttemptBatch): void {
-    const entry = { batch, size: batch.bytes.length, hasFailed: false };
+    const entry = { batch, size: batch.bytes.length, hasFailed: false, isDurable: false };
     const mustWait = this.#pause !== undefined || this.#entries[0]?.hasFailed === true;
     this.#entries.push(entry);
     if (mustWait) entry.hasFailed = true;
@@ -68,9 +70,11 @@ export class Upload {
   }
 
   #durable(entry: Entry): void {
-    if (this.#entries[0] !== entry) return;
-    this.#entries.shift();
-    this.#options.onDurable(entry.batch.number, entry.size);
+    entry.isDurable = true;
+    for (let first = this.#entries[0]; first?.isDurable === true; first = this.#entries[0]) {
+      this.#entries.shift();
+      this.#options.onDurable(first.batch.number, first.size);
+    }
     this.#resend();
   }
 
