@@ -68,7 +68,7 @@ function onClosedPipe(error: NodeJS.ErrnoException): void {
   for (const listener of interrupts) listener();
 }
 
-/** `hodei server`: until a signal; a second one exits at once. */
+/** `hodei server`: until a signal; one that comes before it is ready ends it at once, and so does a second one. */
 async function serve(): Promise<number> {
   const stopped = Promise.withResolvers<undefined>();
   let hasSignal = false;
@@ -105,7 +105,15 @@ async function serve(): Promise<number> {
   for (const warning of parsed.warnings) log.warn({ warning }, "setting ignored");
   try {
     const { startServer } = await import("#server.ts");
-    await using server = await startServer(parsed.config, log, { env: inheritedByWorkers() });
+    const starting = startServer(parsed.config, log, { env: inheritedByWorkers() });
+    // It has promised nothing yet, and may wait for a cluster that does not answer.
+    if ((await Promise.race([starting, stopped.promise])) === undefined) {
+      starting.catch(() => undefined);
+      log.info("stopping before it is ready");
+      log.flush();
+      return 0;
+    }
+    await using server = await starting;
     const error = await Promise.race([stopped.promise, server.broken]);
     if (error !== undefined) {
       log.fatal({ err: error }, "what is on the disk is unknown: ending, to be started again");

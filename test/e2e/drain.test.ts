@@ -1,9 +1,13 @@
-import { writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { HodeiClientError } from "#client/client.ts";
 import { note, outputOf, readLedger, untilNoted } from "./ledger.ts";
-import { clientForTest, startForTest } from "./server-process.ts";
+import { clientForTest, launcher, startForTest } from "./server-process.ts";
 
 const lines = 200;
 const whole = Array.from({ length: lines }, (_, line) => `line ${line + 1}\n`).join("");
@@ -100,4 +104,46 @@ test("a drain waits for calls, takes no new jobs meanwhile, and a second signal 
   expect(await server.end("SIGTERM")).toBe(128 + 15);
   client.close();
   await following;
+});
+
+test("a server that is asked to stop before it is ready ends, though a cluster has not answered yet", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "hodei-e2e-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const silent = createServer().listen(0, "127.0.0.1");
+  onTestFinished(() => void silent.close());
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  const kubeconfig = join(directory, "kubeconfig");
+  const named = (kind: string, value: object) => [{ name: "silent", [kind]: value }];
+  writeFileSync(
+    kubeconfig,
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "Config",
+      "current-context": "silent",
+      clusters: named("cluster", { server: `http://127.0.0.1:${port}` }),
+      users: named("user", {}),
+      contexts: named("context", { cluster: "silent", user: "silent" }),
+    }),
+  );
+  const child = spawn(process.execPath, [launcher, "server"], {
+    env: {
+      PATH: process.env["PATH"] ?? "",
+      HODEI_LISTEN_ADDRESS: "127.0.0.1:0",
+      HODEI_HTTP_ADDRESS: "",
+      HODEI_DATA_DIRECTORY: join(directory, "data"),
+      HODEI_KUBERNETES_ENABLED: "1",
+      HODEI_K8S_KUBECONFIG: kubeconfig,
+      HODEI_K8S_REQUEST_TIMEOUT_MS: "600000",
+    },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const parts: Buffer[] = [];
+  child.stdout.on("data", (part: Buffer) => void parts.push(part));
+  await once(silent, "connection");
+  child.kill("SIGTERM");
+  const [code] = (await once(child, "close")) as [number | null];
+  expect(Buffer.concat(parts).toString()).toContain('"stopping before it is ready"');
+  expect(code).toBe(0);
 });
