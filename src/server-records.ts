@@ -73,11 +73,11 @@ export async function openRegistry(ground: RecordsGround): Promise<Registry> {
   const types = environmentTypes(config, entries.length > 0);
   const named = new Map<string, string>();
   for (const type of types) {
-    await putEnvironment(store, type);
+    await again(() => putEnvironment(store, type));
     named.set(type, "is one of the server's settings; switch it off there");
   }
   for (const entry of entries) {
-    await putEntry(ground, entry);
+    await again(() => putEntry(ground, entry));
     named.set(entry.name, "is in HODEI_PROVIDERS_FILE; take it out there");
   }
   await using opened = new AsyncDisposableStack(); // Undoes an opening that fails halfway.
@@ -181,6 +181,23 @@ async function listAll(store: Store): Promise<readonly ProviderRecord[]> {
   return all;
 }
 
+/** Servers that start at the same time write the same records: who comes second looks again. */
+async function again(put: () => Promise<void>): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await put();
+    } catch (error) {
+      // What is wrong with an entry of the file is the cause of an error that names it.
+      const cause = error instanceof HodeiError && error.code === "invalid_argument" && error.cause;
+      const { code } = (cause || error) as { readonly code?: unknown };
+      if (!overtaken.has(code) || tries >= mostTries) throw error;
+    }
+  }
+}
+
+const overtaken: ReadonlySet<unknown> = new Set(["already_exists", "aborted"]);
+const mostTries = 3;
+
 async function putEnvironment(store: Store, type: ProviderType): Promise<void> {
   if ((await store.findProvider(type)) !== undefined) return;
   const id = providerIdOf(randomBytes(8));
@@ -233,7 +250,10 @@ async function isRemoved({ store, log }: RecordsGround, name: string): Promise<b
     log.info({ provider: name }, "a provider that nothing names any more was removed");
     return true;
   } catch (error) {
-    if (!(error instanceof HodeiError) || error.code !== "failed_precondition") throw error;
+    if (!(error instanceof HodeiError)) throw error;
+    // Another server was quicker.
+    if (error.code === "not_found") return true;
+    if (error.code !== "failed_precondition") throw error;
     log.warn({ provider: name }, "a provider that nothing names any more still has workers");
     return false;
   }
