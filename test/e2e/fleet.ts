@@ -56,9 +56,13 @@ export async function startFleet(
     ...(typeof env === "function" ? await env({ redis, ports }) : env),
   };
   const servers = await Promise.all(
-    ports.map((port, at) => ServerProcess.startAt(port, shared, nodeArguments?.(at))),
+    ports.map(async (port, at) => {
+      const server = await ServerProcess.startAt(port, shared, nodeArguments?.(at));
+      // Also where another one does not start.
+      onTestFinished(() => server[Symbol.asyncDispose]());
+      return server;
+    }),
   );
-  for (const server of servers) onTestFinished(() => server[Symbol.asyncDispose]());
   const findLeader = async (): Promise<number | undefined> => {
     const leads = await Promise.all(servers.map(isLeading));
     const at = leads.indexOf(true);
