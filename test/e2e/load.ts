@@ -62,7 +62,7 @@ export async function drive(options: LoadOptions): Promise<LoadRecord> {
     const finals = await Promise.all([...accepted.keys()].map((id) => next().wait(id)));
     reading.abort();
     await Promise.all(readers);
-    history.push(...readLedger(ledger).map(({ run }) => run));
+    history.push(...readRuns(ledger).map(({ run }) => run));
     for (const job of finals) history.push(...(await restOf(next(), job)));
     return { history, finals };
   } finally {
@@ -126,7 +126,7 @@ async function restOf(client: HodeiClient, job: Job): Promise<HistoryEvent[]> {
 }
 
 /** One run per attempt that began, from what the jobs wrote down themselves. */
-export function readLedger(file: string) {
+export function readRuns(file: string) {
   const lines = readFileIfAny(file)
     .trim()
     .split("\n")

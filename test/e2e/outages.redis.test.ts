@@ -5,7 +5,7 @@ import { Proxy } from "../fake/proxy.ts";
 import { type Fleet, startFleet } from "./fleet.ts";
 import { checkHistory } from "./history.ts";
 import { note, outputOf, readLedger, untilNoted, untilState } from "./ledger.ts";
-import { drive, readLedger as readRuns } from "./load.ts";
+import { drive, readRuns } from "./load.ts";
 
 const jobs = 4;
 const lines = 100;

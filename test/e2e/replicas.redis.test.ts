@@ -3,7 +3,7 @@ import { expect, test, vi } from "vitest";
 import type { HodeiClient } from "#client/client.ts";
 import { startFleet } from "./fleet.ts";
 import { checkHistory } from "./history.ts";
-import { drive, readLedger } from "./load.ts";
+import { drive, readRuns } from "./load.ts";
 
 async function readAll(client: HodeiClient, id: string): Promise<string> {
   const parts: Buffer[] = [];
@@ -99,7 +99,7 @@ test("replicas that are killed, frozen and restarted under load lose nothing and
   const fleet = await startFleet(3, { HODEI_PROCESS_MAX_WORKERS: "6" });
   const jobs = 36;
   const ledger = join(fleet.directory, "ledger");
-  const due = (count: number) => () => readLedger(ledger).length >= count;
+  const due = (count: number) => () => readRuns(ledger).length >= count;
   const { history, finals } = await drive({
     clients: [fleet.clientOfAll(0), fleet.clientOfAll(1), fleet.clientOfAll(2)],
     jobs,

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { checkHistory } from "./history.ts";
-import { drive, readLedger } from "./load.ts";
+import { drive, readRuns } from "./load.ts";
 import { ServerProcess } from "./server-process.ts";
 
 const jobs = 24;
@@ -19,7 +19,7 @@ test("killing the server under load loses nothing, runs nothing twice and leaves
     ledger,
     async disturb() {
       for (let round = 0; round < kills; round++) {
-        const isDue = () => readLedger(ledger).length >= (round + 1) * 4;
+        const isDue = () => readRuns(ledger).length >= (round + 1) * 4;
         await vi.waitUntil(isDue, { timeout: 60_000 });
         await server.end("SIGKILL");
         await server.start();

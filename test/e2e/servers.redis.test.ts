@@ -5,7 +5,7 @@ import { type FakeControl, resultOf, startedOf } from "../fake/agent.ts";
 import { startFleet } from "./fleet.ts";
 import { checkHistory } from "./history.ts";
 import { exists, note, readLedger, readPids, untilNoted } from "./ledger.ts";
-import { drive, readLedger as readRuns } from "./load.ts";
+import { drive, readRuns } from "./load.ts";
 import { agentAt, onlySeats, seatAgents } from "./seats.ts";
 
 test("F30 servers that are asked to stop under load lose no submit, hand their streams and the lead over, and exit with 0", async () => {
