@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { build } from "esbuild";
+import { bundleAgent as bundleInto } from "../scripts/agent-bundle.ts";
 import type { Seat } from "./parts/agents.ts";
 
 export interface AgentProcess extends AsyncDisposable {
@@ -18,7 +18,6 @@ export interface AgentOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-const root = join(import.meta.dirname, "..");
 let bundle: Promise<string> | undefined;
 
 /** The agent as it is published: one bundle, made once for each run. */
@@ -64,21 +63,7 @@ async function makeBundle(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "hodei-bench-bundle-"));
   process.once("exit", () => void rm(folder, { recursive: true, force: true }));
   const outfile = join(folder, "agent.mjs");
-  await build({
-    absWorkingDir: root,
-    entryPoints: ["src/agent/main.ts"],
-    outfile,
-    bundle: true,
-    minify: true,
-    keepNames: true,
-    format: "esm",
-    platform: "node",
-    target: "node24",
-    logLevel: "error",
-    banner: {
-      js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);`,
-    },
-  });
+  await bundleInto(outfile);
   return outfile;
 }
 

@@ -1,9 +1,10 @@
 // Builds dist/: src/ file by file (so that import.meta.url means the same as in source), its
 // types, and the agent as one bundle that needs no node_modules.
 import { execFileSync } from "node:child_process";
-import { existsSync, globSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { globSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { build } from "esbuild";
+import { bundleAgent } from "./agent-bundle.ts";
 
 const root = join(import.meta.dirname, "..");
 const dist = join(root, "dist");
@@ -20,21 +21,7 @@ if (!process.argv.includes("--no-types")) {
 }
 for (const file of globSync("**/*.{js,d.ts}", { cwd: dist })) pointAtBuiltFiles(join(dist, file));
 
-const agent = "src/agent/main.ts";
-if (existsSync(join(root, agent))) {
-  // Bundled CommonJS calls require(), which an ES module does not have.
-  const banner = `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);`;
-  await build({
-    ...shared,
-    entryPoints: [agent],
-    outfile: "dist/agent.js",
-    bundle: true,
-    minify: true,
-    keepNames: true,
-    legalComments: "none",
-    banner: { js: banner },
-  });
-}
+await bundleAgent(join(dist, "agent.js"));
 
 /** Rewrites `"#job/job.ts"` and `"./job.ts"` to the relative path of the built file. */
 function pointAtBuiltFiles(file: string): void {

@@ -1,10 +1,10 @@
-import { build as bundle } from "esbuild";
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { bundleAgent } from "../../scripts/agent-bundle.ts";
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, "../..");
@@ -52,19 +52,7 @@ export async function workerImage(): Promise<string> {
   }
   const context = await mkdtemp(join(tmpdir(), "hodei-image-"));
   try {
-    await bundle({
-      absWorkingDir: root,
-      entryPoints: ["src/agent/main.ts"],
-      outfile: join(context, "agent.js"),
-      bundle: true,
-      format: "esm",
-      platform: "node",
-      target: "node24",
-      // Bundled CommonJS calls require(), which an ES module does not have.
-      banner: {
-        js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);`,
-      },
-    });
+    await bundleAgent(join(context, "agent.js"));
     await copyFile(join(root, "scripts/hodei-jobs-worker.sh"), join(context, "worker"));
     const lines = [
       `FROM ${whole}`,

@@ -171,9 +171,9 @@ async function openLife(ground: KillGround, starts: Starts): Promise<Life> {
       }
       const what = death === undefined ? key : `${key}: ${death.step}, ${death.state}`;
       const job = await ending;
-      const { state, exitCode } = job;
-      const wantedEnd = { what, state: "succeeded", exitCode: 0, starts: 1 };
-      expect({ what, state, exitCode, starts: starts.of(job.id) }).toEqual(wantedEnd);
+      const { state, exitCode, attempts } = job;
+      const end = { what, attempts, state, exitCode, starts: starts.of(job.id) };
+      expect(end).toEqual({ what, attempts, state: "succeeded", exitCode: 0, starts: 1 });
       await over;
       return death;
     },
