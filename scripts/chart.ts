@@ -100,7 +100,7 @@ function template(group: ManifestGroup, variant: Variant = {}): string {
     ...(settings !== undefined && { settings }),
   };
   // The level is one of three words for the type, and any for the text.
-  const text = printManifests(options, group).replaceAll(/: restricted$/gm, ": xx-level-xx");
+  const text = printManifests(options, [group]).replaceAll(/: restricted$/gm, ": xx-level-xx");
   let shown = text.replaceAll(/\{\{|\}\}/g, (braces) => `{{ "${braces}" }}`);
   for (const [standIn, value] of values) {
     const isNumber = value.endsWith(" | int");

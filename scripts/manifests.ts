@@ -18,8 +18,8 @@ export function manifestFiles(): ReadonlyMap<string, string> {
   for (const [profile, folder] of Object.entries(folders) as [keyof typeof folders, string][]) {
     const options = { config: defaultsOf(profile), serverImage: defaultServerImage } as const;
     for (const group of manifestGroups) {
-      const text = printManifests({ ...options, store: "embedded" }, group);
-      const shared = printManifests({ ...options, store: "redis" }, group);
+      const text = printManifests({ ...options, store: "embedded" }, [group]);
+      const shared = printManifests({ ...options, store: "redis" }, [group]);
       files.set(join("kubernetes", folder, `${group}.yaml`), text);
       if (shared !== text) files.set(join("kubernetes", folder, "redis", `${group}.yaml`), shared);
     }

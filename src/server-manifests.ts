@@ -23,12 +23,12 @@ export function manifestsOf(
     ...(wish.replicas !== undefined && { replicas: wish.replicas }),
     settings,
   } as const;
-  const group = groupOf(wish.only);
+  const groups = groupsOf(wish);
   const objects = manifestObjects(options);
   return {
-    group,
-    objects: group === undefined ? manifestGroups.flatMap((one) => objects[one]) : objects[group],
-    text: printManifests(options, group),
+    groups,
+    objects: groups.flatMap((group) => objects[group]),
+    text: printManifests(options, groups),
   };
 }
 
@@ -64,9 +64,19 @@ function settingsFor(wish: ManifestWish): Record<string, string> {
   );
 }
 
-function groupOf(text: string | undefined): ManifestGroup | undefined {
-  const group = manifestGroups.find((one) => one === text);
-  if (group !== undefined || text === undefined) return group;
-  const all = manifestGroups.join(", ");
-  throw new HodeiError("invalid_argument", `--only: ${JSON.stringify(text)} is none of ${all}`);
+function groupsOf({ only, without = [] }: ManifestWish): readonly ManifestGroup[] {
+  const wanted = only === undefined ? manifestGroups : named("--only", only);
+  const unwanted = named("--without", without);
+  const groups = manifestGroups.filter((one) => wanted.includes(one) && !unwanted.includes(one));
+  if (groups.length > 0) return groups;
+  throw new HodeiError("invalid_argument", "--without: nothing is left to print");
+}
+
+function named(flag: string, names: readonly string[]): readonly ManifestGroup[] {
+  return names.map((name) => {
+    const group = manifestGroups.find((one) => one === name);
+    if (group !== undefined) return group;
+    const all = manifestGroups.join(", ");
+    throw new HodeiError("invalid_argument", `${flag}: ${JSON.stringify(name)} is none of ${all}`);
+  });
 }

@@ -46,12 +46,15 @@ export interface ManifestWish {
   /** Of the server. */
   readonly replicas?: number;
   readonly hpa?: boolean;
-  /** One group of them. */
-  readonly only?: string;
+  /** These groups of them. */
+  readonly only?: readonly string[];
+  /** Not these groups. */
+  readonly without?: readonly string[];
 }
 
 export interface Manifests {
-  readonly group: string | undefined;
+  /** Which groups of them. */
+  readonly groups: readonly string[];
   readonly objects: readonly unknown[];
   /** The same as YAML. */
   readonly text: string;

@@ -9,8 +9,8 @@ export type ManifestFlags = ManifestWish & CommonFlags;
 /** Prints everything that a control plane in a cluster consists of. */
 export async function printManifests({ host, flags }: Call<ManifestFlags>): Promise<number> {
   const console = openConsole(host, flags);
-  const { group, objects, text } = await read(host.readManifests(flags));
-  if (console.isJson) await console.printJson({ group, objects });
+  const { groups, objects, text } = await read(host.readManifests(flags));
+  if (console.isJson) await console.printJson({ groups, objects });
   else await write(host.stdout, text);
   return exits.done;
 }

@@ -38,8 +38,14 @@ export function addClusterVerbs(program: Command, add: Add): void {
     )
     .option("--hpa", "scale the server with its load (needs --store redis)")
     .option(
-      "--only <group>",
-      "namespace, rbac, network-policy, configmap, server or monitoring alone",
+      "--only <groups>",
+      "only these of namespace,rbac,network-policy,configmap,server,monitoring",
+      arg(parseNames),
+    )
+    .option(
+      "--without <groups>",
+      "not these: monitoring, where the cluster has no Prometheus operator",
+      arg(parseNames),
     );
   add(
     program,

@@ -11,7 +11,7 @@ describe("hodei manifests", () => {
       host: { readManifests: async (wish: ManifestWish) => manifestsOf({}, wish) },
     });
 
-  test("prints everything, or one group", async () => {
+  test("prints everything, some groups, or all but some", async () => {
     const all = user();
     expect(await all.run("manifests")).toBe(0);
     expect(all.stdout.text).toContain("kind: Deployment");
@@ -20,6 +20,10 @@ describe("hodei manifests", () => {
     expect(await one.run("manifests", "--only", "rbac", "--profile", "legacy")).toBe(0);
     expect(one.stdout.text).toContain("name: hodei-provider");
     expect(one.stdout.text).not.toContain("kind: Deployment");
+    const most = user();
+    expect(await most.run("manifests", "--without", "monitoring,rbac")).toBe(0);
+    expect(most.stdout.text).toContain("kind: Deployment");
+    expect(most.stdout.text).not.toMatch(/kind: (PrometheusRule|ClusterRole)$/m);
   });
 
   test("puts the names and images in", async () => {
@@ -38,13 +42,15 @@ describe("hodei manifests", () => {
     const one = user();
     expect(await one.run("manifests", "--only", "configmap", "-o", "json")).toBe(0);
     expect(JSON.parse(one.stdout.text)).toMatchObject({
-      group: "configmap",
+      groups: ["configmap"],
       objects: [{ kind: "ConfigMap" }],
     });
   });
 
   test.for([
-    [["--only", "all"], '--only: "all" is none of namespace, rbac'],
+    [["--only", "rbac,all"], '--only: "all" is none of namespace, rbac'],
+    [["--without", "all"], '--without: "all" is none of namespace, rbac'],
+    [["--only", "rbac", "--without", "rbac"], "--without: nothing is left to print"],
     [["--namespace", "Not_A_Name"], "HODEI_K8S_NAMESPACE: "],
     [["--hpa"], "use --store redis with --hpa"],
   ] as const)("refuses %j", async ([args, complaint]) => {

@@ -225,7 +225,7 @@ describe("servers over Redis", () => {
   });
 
   test("are as many as is asked for, and over a volume there is one", () => {
-    const { objects } = manifestsOf({}, { store: "redis", replicas: 5, only: "server" });
+    const { objects } = manifestsOf({}, { store: "redis", replicas: 5, only: ["server"] });
     expect(JSON.stringify(objects)).toContain('"replicas":5');
     expect(() => manifestsOf({}, { replicas: 2 })).toThrow(/an embedded store has one server/);
     expect(() => manifestsOf({}, { store: "redis", replicas: 0 })).toThrow(/--replicas: 0/);
@@ -269,11 +269,11 @@ describe("manifests for an environment", () => {
       HODEI_K8S_QUOTA: '{"pods": "7"}',
       HODEI_TOKEN: "secret",
     };
-    const { text } = manifestsOf(env, { only: "configmap", image: "example.org/worker:1" });
+    const { text } = manifestsOf(env, { only: ["configmap"], image: "example.org/worker:1" });
     expect(text).toContain("HODEI_K8S_QUOTA");
     expect(text).toContain("HODEI_WORKER_IMAGE: example.org/worker:1");
     expect(text).not.toMatch(/\/home\/me|secret/);
-    expect(manifestsOf(env, { only: "namespace" }).text).toContain('pods: "7"');
+    expect(manifestsOf(env, { only: ["namespace"] }).text).toContain('pods: "7"');
   });
 });
 

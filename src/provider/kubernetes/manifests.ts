@@ -64,10 +64,12 @@ export function manifestObjects(
   };
 }
 
-/** The same as YAML, one group or all of them. */
-export function printManifests(options: ManifestOptions, only?: ManifestGroup): string {
+/** The same as YAML, these groups of them. */
+export function printManifests(
+  options: ManifestOptions,
+  groups: readonly ManifestGroup[] = manifestGroups,
+): string {
   const objects = manifestObjects(options);
-  const groups = only === undefined ? manifestGroups : [only];
   const documents = groups
     .flatMap((group) => objects[group])
     .map((object) => stringify(object, { aliasDuplicateObjects: false, lineWidth: 0 }));

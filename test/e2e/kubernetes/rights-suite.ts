@@ -106,7 +106,7 @@ async function install(
     namespace: env["HODEI_K8S_NAMESPACE"] ?? "",
     serverNamespace: env["HODEI_K8S_CONTROL_NAMESPACE"] ?? "",
     tenantNamespaces: true,
-    only: "rbac",
+    only: ["rbac"],
   });
   for (const object of objects as KubernetesObject[]) {
     const { kind = "", metadata } = object;
