@@ -273,7 +273,11 @@ compose-env:
     #!/usr/bin/env bash
     set -euo pipefail
     ca=$PWD/deploy/compose/.ca.crt
-    {{ compose }} exec -T server-1 cat /var/lib/hodei/tls/ca.crt >"$ca"
+    # The servers share one authority; either may be away.
+    for server in server-1 server-2; do
+      if {{ compose }} exec -T "$server" cat /var/lib/hodei/tls/ca.crt >"$ca"; then break; fi
+    done
+    [[ -s $ca ]] || { echo "no server is up: just compose-up" >&2; exit 1; }
     echo "export HODEI_SERVER=localhost:50051,localhost:50052 HODEI_CA_CERT_PATH=$ca"
     sed -n 's/^HODEI_ADMIN_TOKEN=/export HODEI_TOKEN=/p' deploy/compose/.env
 

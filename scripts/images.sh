@@ -11,13 +11,27 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 worker=${WORKER_IMAGE:-hodei-jobs-worker:latest}
 server=${SERVER_IMAGE:-hodei-jobs-server:latest}
 
+# A build argument has at most 128 KiB.
+read_ca() {
+  local size
+  size=$(wc -c <"$EXTRA_CA_FILE")
+  if ((size > 120000)); then
+    echo "EXTRA_CA_FILE: $EXTRA_CA_FILE has $size bytes; give the one authority, not a whole bundle" >&2
+    return 64
+  fi
+  cat "$EXTRA_CA_FILE"
+}
+
 build() { # KIND NAME
-  local kind=$1 name=$2 flags=() variable
+  local kind=$1 name=$2 flags=() variable ca
   for variable in BASE_IMAGE NPM_REGISTRY; do
     [[ -z ${!variable:-} ]] || flags+=(--build-arg "$variable=${!variable}")
   done
   [[ $kind != worker || -z ${ASDF_VERSION:-} ]] || flags+=(--build-arg "ASDF_VERSION=$ASDF_VERSION")
-  [[ -z ${EXTRA_CA_FILE:-} ]] || flags+=(--build-arg "EXTRA_CA=$(cat "$EXTRA_CA_FILE")")
+  if [[ -n ${EXTRA_CA_FILE:-} ]]; then
+    ca=$(read_ca)
+    flags+=(--build-arg "EXTRA_CA=$ca")
+  fi
   # Split on purpose: several flags in one variable.
   # shellcheck disable=SC2086
   docker build ${DOCKER_BUILD_FLAGS:-} ${flags[@]+"${flags[@]}"} -f "Dockerfile.$kind" -t "$name" .
