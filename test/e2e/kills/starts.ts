@@ -1,11 +1,11 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 
-/** Counts how often each job's command is started, outside of the system under test and wherever workers are. */
+/** Counts how often commands are started, outside of the system under test and wherever workers are. */
 export interface Starts extends AsyncDisposable {
-  of(jobId: string): number;
-  /** A command that is counted, and then takes a while. */
-  commandFrom(host: string): readonly string[];
+  of(name: string): number;
+  /** A command that is counted by that name, and then takes a while. Not by the job's id: jobs of two servers may have the same. */
+  command(name: string, host: string): readonly string[];
 }
 
 export async function openStarts(): Promise<Starts> {
@@ -13,8 +13,8 @@ export async function openStarts(): Promise<Starts> {
   const server = createServer((socket) => {
     socket.on("error", () => undefined);
     socket.once("data", (line: Buffer) => {
-      const jobId = line.toString().trim();
-      counts.set(jobId, (counts.get(jobId) ?? 0) + 1);
+      const name = line.toString().trim();
+      counts.set(name, (counts.get(name) ?? 0) + 1);
       socket.end("counted\n");
     });
   });
@@ -22,9 +22,9 @@ export async function openStarts(): Promise<Starts> {
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
   return {
-    of: (jobId) => counts.get(jobId) ?? 0,
-    commandFrom(host) {
-      const call = `exec 3<>/dev/tcp/${host}/${port}; echo "$HODEI_JOB_ID" >&3; read -r said <&3`;
+    of: (name) => counts.get(name) ?? 0,
+    command(name, host) {
+      const call = `exec 3<>/dev/tcp/${host}/${port}; echo "${name}" >&3; read -r said <&3`;
       return ["bash", "-c", `${call}; sleep 0.5; [ "$said" = counted ]`];
     },
     async [Symbol.asyncDispose]() {

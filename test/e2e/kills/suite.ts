@@ -151,7 +151,7 @@ async function openLife(ground: KillGround, starts: Starts): Promise<Life> {
   return {
     async run(plan) {
       const key = plan.name;
-      const command = starts.commandFrom(ground.host);
+      const command = starts.command(key, ground.host);
       const exited = server.exited();
       writeFileSync(file, JSON.stringify(plan));
       const ending = runJob(client, { key, command, provider: ground.provider });
@@ -172,7 +172,7 @@ async function openLife(ground: KillGround, starts: Starts): Promise<Life> {
       const what = death === undefined ? key : `${key}: ${death.step}, ${death.state}`;
       const job = await ending;
       const { state, exitCode, attempts } = job;
-      const end = { what, attempts, state, exitCode, starts: starts.of(job.id) };
+      const end = { what, attempts, state, exitCode, starts: starts.of(key) };
       expect(end).toEqual({ what, attempts, state: "succeeded", exitCode: 0, starts: 1 });
       await over;
       return death;
