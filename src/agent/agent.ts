@@ -43,10 +43,16 @@ export async function runAgent(options: AgentOptions): Promise<number> {
     const { workerId, disconnectToleranceMs: patienceMs, log } = options;
     const serverAddress = options.serverAddresses.join(",");
     log.info({ workerId, serverAddress, version: agentVersion }, "agent started");
-    const outcome = await redeem({ ...options, servers, session, patienceMs });
-    if (outcome !== "redeemed") return exitCodes[outcome];
+    const redeeming = redeem({ ...options, servers, session, patienceMs });
+    // While the answer is on its way, so that the first job finds everything ready.
+    const life = new AgentLife(options, servers, credentialsOf(workerId, session));
+    const outcome = await redeeming;
+    if (outcome !== "redeemed") {
+      await life.discard();
+      return exitCodes[outcome];
+    }
     log.info({ workerId, serverAddress: servers.current.address }, "connected");
-    return await new AgentLife(options, servers, credentialsOf(workerId, session)).run();
+    return await life.run();
   } finally {
     servers.close();
   }

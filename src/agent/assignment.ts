@@ -33,12 +33,15 @@ export interface AttemptGround extends AttemptEvents {
 export function openGround(options: AgentOptions, events: AttemptEvents): AttemptGround {
   const env = inheritedEnvironment(options.env);
   const spawner = new Spawner(options.log, env);
+  const pipes = new Pipes(options.workDir, options.log, spawner);
+  // Every agent has a first job, which comes with the first words of the server.
+  pipes.prepare(1);
   return {
     ...events,
     options,
     env,
     spawner,
-    pipes: new Pipes(options.workDir, options.log, spawner),
+    pipes,
     directories: new FreshDirectories(`${options.workDir}/jobs`),
     memoryKills: watchMemoryKills(),
   };

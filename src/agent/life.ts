@@ -92,11 +92,16 @@ export class AgentLife {
     this.#watchContact();
     if (stop.aborted) stopAll();
     const code = await this.#end.promise;
-    await this.#ground.pipes.close();
-    await this.#ground.spawner.close();
+    await this.discard();
     stop.removeEventListener("abort", stopAll);
     kill.removeEventListener("abort", killAll);
     return code;
+  }
+
+  /** Gives up what jobs would have been started with. */
+  async discard(): Promise<void> {
+    await this.#ground.pipes.close();
+    await this.#ground.spawner.close();
   }
 
   #greet(): void {
