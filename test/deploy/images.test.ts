@@ -55,6 +55,8 @@ test("the worker has what scripts want, the agent, and its entry", () => {
   const entry = read("scripts/hodei-jobs-worker.sh");
   expect(entry).toMatch(/^set -- node .* \/usr\/local\/lib\/hodei\/agent\.js "\$@"$/m);
   expect(entry).toMatch(/^exec tini -s -- "\$@"$/m);
+  const cache = /^export NODE_COMPILE_CACHE=(.*)$/m.exec(entry)?.[1] ?? "none";
+  expect(worker).toContain(`mkdir -m 777 ${cache} `);
 });
 
 test("asdf is fetched only where a version is asked for", () => {
