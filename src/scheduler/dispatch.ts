@@ -11,7 +11,7 @@ import { type Ground, Held, type Side } from "./attempts-side.ts";
 const firstWave = { free: 8, bound: 1 } as const;
 
 interface IdleClass {
-  /** By the tenant that they are bound to. */
+  /** By the tenant that they are bound to. One that has come to be empty is gone; the next is another. */
   readonly idle: Map<string | undefined, Set<Side>>;
   members: number;
   /** Counts wakes: a claim that was under way when one came may have missed its job. */
@@ -65,12 +65,16 @@ export class Dispatch {
     if (count <= 0 || found === undefined) return false;
     rouse(found, side);
     side.claiming += count;
-    const wakes = found.wakes;
+    const { wakes } = found;
+    const others = found.idle.get(side.tenant);
     const claim = this.#ask(side, count);
     side.writes = Promise.allSettled([side.writes, claim]);
     const assigned = await claim;
     if (side.free > 0) {
-      if (assigned === count || (assigned !== undefined && found.wakes !== wakes)) {
+      // While others rest, every wake has found enough of them.
+      const wasNeeded = others === undefined || found.idle.get(side.tenant) !== others;
+      const hasMissed = assigned !== undefined && found.wakes !== wakes && wasNeeded;
+      if (assigned === count || hasMissed) {
         void this.claim(side);
       } else if (this.#classes.get(side.classKey) === found) rest(found, side);
     }
@@ -81,7 +85,8 @@ export class Dispatch {
     const claims: Promise<boolean>[] = [];
     for (const side of found.idle.get(tenant) ?? []) {
       if (claims.length === size) break;
-      claims.push(this.claim(side));
+      if (side.free > 0) claims.push(this.claim(side));
+      else rouse(found, side);
     }
     if (claims.length < size) return;
     void Promise.all(claims).then((full) => {

@@ -85,4 +85,53 @@ describe("dispatch", () => {
       for (const control of controls) expect(control.count("assignment")).toBe(1);
     });
   });
+
+  test("wakes that come while claims are under way ask few of many idle workers too", async () => {
+    const workers = await Promise.all(
+      Array.from({ length: 60 }, async () => (await gateway.agent()).agent),
+    );
+    const controls = workers.map((agent) => agent.control());
+    for (const control of controls) await control.sync();
+    await vi.waitFor(() => expect(claimNext.mock.settledResults.length).toBeGreaterThanOrEqual(60));
+    claimNext.mockClear();
+    const wakes = 40;
+    let gate = Promise.withResolvers<void>();
+    claimNext.mockImplementation(async () => {
+      await gate.promise;
+      return [];
+    });
+    for (let wake = 0; wake < wakes; wake++) {
+      gateway.attempts.wake(new Set(["class"]));
+      const last = gate;
+      gate = Promise.withResolvers();
+      gateway.attempts.wake(new Set(["class"]));
+      last.resolve();
+      await last.promise;
+      await new Promise(setImmediate);
+    }
+    gate.resolve();
+    expect(claimNext.mock.calls.length).toBeLessThanOrEqual(2 * wakes * 8);
+  });
+
+  test("jobs that are too many for those who rest go to whose claim was under way, too", async () => {
+    const workers = await Promise.all(
+      Array.from({ length: 9 }, async () => (await gateway.agent()).agent),
+    );
+    const controls = workers.map((agent) => agent.control());
+    for (const control of controls) await control.sync();
+    await vi.waitFor(() => expect(claimNext.mock.settledResults.length).toBeGreaterThanOrEqual(9));
+    const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
+    claimNext.mockImplementationOnce(async () => {
+      await held;
+      return [];
+    });
+    gateway.attempts.wake(new Set(["class"]));
+    await new Promise(setImmediate);
+    await gateway.submit(9);
+    const assigned = (): number =>
+      controls.reduce((sum, control) => sum + control.count("assignment"), 0);
+    await vi.waitFor(() => expect(assigned()).toBe(8));
+    letGo();
+    await vi.waitFor(() => expect(assigned()).toBe(9));
+  });
 });
