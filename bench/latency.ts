@@ -1,5 +1,6 @@
-import { openFarm } from "./farm.ts";
+import { type Farm, openFarm } from "./farm.ts";
 import {
+  type Case,
   judge,
   notRun,
   type Question,
@@ -22,17 +23,9 @@ const load = { perSecond: 330, count: 660 };
 
 async function run({ rounds }: RunOptions): Promise<readonly Result[]> {
   await using stack = new AsyncDisposableStack();
-  const { sdk, agents, address } = await openFarm(stack, { seats: 1, slots: 50 });
   const cases = [
-    {
-      name: "hodei",
-      measure: async () => {
-        const before = await agents.call("count");
-        await sdk.call("paced", { ...load, address });
-        await agents.call("finished", before + load.count);
-        return sampleOf(await agents.call("starts"));
-      },
-    },
+    caseOf("hodei", await openFarm(stack, { seats: 1, slots: 50 })),
+    caseOf("hodei_500_workers", await openFarm(stack, { seats: 500, slots: 1 })),
   ];
   for (const fsync of hasRedis() ? (["always", "everysec"] as const) : []) {
     const redis = stack.use(await startRedis(fsync));
@@ -59,10 +52,12 @@ async function run({ rounds }: RunOptions): Promise<readonly Result[]> {
     figure: "p99_ms",
     target: { of: "value", atMost: 10 },
   });
+  const many = judge(samples, { ...line, case: "hodei_500_workers", against: "hodei" });
   if (!hasRedis())
     return [
       judge(samples, { ...line, case: "hodei" }),
       p99,
+      many,
       notRun(bench, "bullmq_always", "redis-server is missing"),
     ];
   return [
@@ -75,7 +70,20 @@ async function run({ rounds }: RunOptions): Promise<readonly Result[]> {
       target: { of: "ratio", atMost: 1 },
     }),
     p99,
+    many,
   ];
+}
+
+function caseOf(name: string, { sdk, agents, address }: Farm): Case {
+  return {
+    name,
+    measure: async () => {
+      const before = await agents.call("count");
+      await sdk.call("paced", { ...load, address });
+      await agents.call("finished", before + load.count);
+      return sampleOf(await agents.call("starts"));
+    },
+  };
 }
 
 function sampleOf(starts: { readonly p50Ms: number; readonly p99Ms: number }): Sample {
