@@ -1,5 +1,6 @@
 import { type ChannelCredentials, Metadata } from "@grpc/grpc-js";
 import { randomBytes } from "node:crypto";
+import { Tools } from "./assignment.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { AgentLife } from "./life.ts";
 import type { AgentLog } from "./log.ts";
@@ -35,9 +36,18 @@ export interface AgentOptions {
   readonly kill: AbortSignal;
 }
 
+/** What an agent's life takes besides. */
+export interface LifeOptions extends AgentOptions {
+  readonly servers: Servers;
+  readonly tools: Tools;
+  /** Credentials for each call. */
+  readonly session: () => Metadata;
+}
+
 /** Redeems the token and serves the worker until it is over; resolves with the exit code of the process. */
 export async function runAgent(options: AgentOptions): Promise<number> {
   const servers = new Servers(options);
+  await using tools = new Tools(options);
   try {
     const session = randomBytes(32).toString("base64url");
     const { workerId, disconnectToleranceMs: patienceMs, log } = options;
@@ -45,12 +55,14 @@ export async function runAgent(options: AgentOptions): Promise<number> {
     log.info({ workerId, serverAddress, version: agentVersion }, "agent started");
     const redeeming = redeem({ ...options, servers, session, patienceMs });
     // While the answer is on its way, so that the first job finds everything ready.
-    const life = new AgentLife(options, servers, credentialsOf(workerId, session));
+    const life = new AgentLife({
+      ...options,
+      servers,
+      tools,
+      session: credentialsOf(workerId, session),
+    });
     const outcome = await redeeming;
-    if (outcome !== "redeemed") {
-      await life.discard();
-      return exitCodes[outcome];
-    }
+    if (outcome !== "redeemed") return exitCodes[outcome];
     log.info({ workerId, serverAddress: servers.current.address }, "connected");
     return await life.run();
   } finally {

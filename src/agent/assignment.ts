@@ -30,12 +30,30 @@ export interface AttemptGround extends AttemptEvents {
   readonly memoryKills: MemoryKills;
 }
 
-export function openGround(options: AgentOptions, events: AttemptEvents): AttemptGround {
-  const env = inheritedEnvironment(options.env);
-  const spawner = new Spawner(options.log, env);
-  const pipes = new Pipes(options.workDir, options.log, spawner);
-  // Every agent has a first job, which comes with the first words of the server.
-  pipes.prepare(1);
+/** What attempts are started with, some of it ahead of need: every agent has a first job, which comes with the first words of the server. */
+export class Tools implements AsyncDisposable {
+  readonly env: Readonly<Record<string, string>>;
+  readonly pipes: Pipes;
+  readonly spawner: Spawner;
+
+  constructor({ env, log, workDir }: Pick<AgentOptions, "env" | "log" | "workDir">) {
+    this.env = inheritedEnvironment(env);
+    this.spawner = new Spawner(log, this.env);
+    this.pipes = new Pipes(workDir, log, this.spawner);
+    this.pipes.prepare(1);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pipes.close();
+    await this.spawner.close();
+  }
+}
+
+export function openGround(
+  options: AgentOptions,
+  { env, pipes, spawner }: Tools,
+  events: AttemptEvents,
+): AttemptGround {
   return {
     ...events,
     options,

@@ -1,4 +1,4 @@
-import type { Metadata, ServiceError } from "@grpc/grpc-js";
+import type { ServiceError } from "@grpc/grpc-js";
 import type {
   AgentEvent,
   Assignment,
@@ -10,7 +10,7 @@ import type {
 } from "#rpc/gen/hodei/v1/agent_service.ts";
 import { msOf } from "#rpc/time.ts";
 import { after } from "./after.ts";
-import type { AgentOptions } from "./agent.ts";
+import type { LifeOptions } from "./agent.ts";
 import { attemptOf, type AttemptGround, openGround, prepareGround } from "./assignment.ts";
 import type { Attempt } from "./attempt.ts";
 import { Contact } from "./contact.ts";
@@ -21,7 +21,6 @@ import { Link } from "./link.ts";
 import { drainingOf, fenceAckOf, goodbyeOf, helloOf, knownOf, renewalOf } from "./messages.ts";
 import { nextDue, overdueOf, renewPauseMs } from "./patience.ts";
 import { Recent } from "./recent.ts";
-import type { Servers } from "./servers.ts";
 import { Starts } from "./starts.ts";
 import { Turn } from "./turn.ts";
 import { Uplink } from "./uplink.ts";
@@ -33,12 +32,11 @@ const rememberedAttempts = 1_000;
 
 /** What the agent does from redeeming to its end: renews, runs what it is assigned, delivers, and leaves. */
 export class AgentLife {
-  readonly #options: AgentOptions;
+  readonly #options: LifeOptions;
   readonly #attempts = new Map<string, Attempt>();
   readonly #over = new Recent(rememberedAttempts);
   readonly #link: Link<ControlRequest, ControlResponse>;
   readonly #uplink: Uplink;
-  readonly #servers: Servers;
   readonly #turn = new Turn<AgentEvent>((events) => this.#link.send({ events }));
   readonly #contact = new Contact(performance.now());
   readonly #end = Promise.withResolvers<number>();
@@ -55,16 +53,16 @@ export class AgentLife {
   #renewPauseMs = 0;
   readonly #timers: Partial<Record<"renew" | "contact" | "idle" | "deliver", NodeJS.Timeout>> = {};
 
-  constructor(options: AgentOptions, servers: Servers, session: () => Metadata) {
+  constructor(options: LifeOptions) {
+    const { servers, tools, session } = options;
     this.#options = options;
-    this.#servers = servers;
     this.#hold = new Hold(options.log, () => this.#leaveWhenDone());
     this.#starts = new Starts({
       attempts: this.#attempts,
       contactAt: () => this.#contact.lastAt,
       ask: () => this.#isGreeted && this.#renew(),
     });
-    this.#ground = openGround(options, {
+    this.#ground = openGround(options, tools, {
       onStarted: (attempt) => this.#tell(...knownOf([attempt])),
       onLog: () => this.#uplink.pump(),
       onEnded: (attempt) => this.#deliver(attempt),
@@ -92,16 +90,9 @@ export class AgentLife {
     this.#watchContact();
     if (stop.aborted) stopAll();
     const code = await this.#end.promise;
-    await this.discard();
     stop.removeEventListener("abort", stopAll);
     kill.removeEventListener("abort", killAll);
     return code;
-  }
-
-  /** Gives up what jobs would have been started with. */
-  async discard(): Promise<void> {
-    await this.#ground.pipes.close();
-    await this.#ground.spawner.close();
   }
 
   #greet(): void {
@@ -152,7 +143,7 @@ export class AgentLife {
   #begin(welcome: Welcome): void {
     this.#link.settle();
     this.#uplink.follow();
-    this.#servers.bound(msOf(welcome.reconnectMax));
+    this.#options.servers.bound(msOf(welcome.reconnectMax));
     this.#welcome = welcome;
     this.#isGreeted = true;
     this.#contact.welcome(this.#attempts.size > 0);
@@ -175,10 +166,10 @@ export class AgentLife {
   #lose(error: ServiceError | undefined): void {
     this.#isGreeted = false;
     clearTimeout(this.#timers.renew);
-    const { address: serverAddress } = this.#servers.current;
+    const { address: serverAddress } = this.#options.servers.current;
     const facts = { serverAddress, code: error?.code, detail: error?.details };
     this.#options.log.warn(facts, "lost the server; connecting again");
-    this.#servers.leave();
+    this.#options.servers.leave();
     if (this.#isStopping && this.#attempts.size === 0) this.#leave("terminated", exitCodes.stopped);
   }
 
