@@ -1,22 +1,11 @@
 import type { Redis } from "ioredis";
-import { createHash } from "node:crypto";
 import { HodeiError } from "#error.ts";
 import { prefixOf, type Connection } from "./connect.ts";
 import { explain, faultOf } from "./fault.ts";
-import { luaAccess } from "./lua-access.ts";
-import { luaBase, luaRun } from "./lua-base.ts";
-import { luaDispatch } from "./lua-dispatch.ts";
-import { luaJobs } from "./lua-jobs.ts";
-import { luaQueue } from "./lua-queue.ts";
-import { luaReplicas } from "./lua-replicas.ts";
-import { luaWorkers } from "./lua-workers.ts";
 import { Mark } from "./mark.ts";
 import { pack, unpack, type Packable, type Unpacked } from "./pack.ts";
+import { scriptFor, scripts } from "./script.ts";
 import type { LargeSpec, Shelf } from "./specs.ts";
-
-const stepFiles = [luaQueue, luaJobs, luaDispatch, luaWorkers, luaAccess, luaReplicas];
-const script = [luaBase, ...stepFiles, luaRun].join("");
-const scriptHash = createHash("sha1").update(script).digest("hex");
 
 /** Batches that may be on their way at the same time. */
 const maxFlights = 4;
@@ -43,10 +32,13 @@ export interface Step {
   readonly term: number | undefined;
   /** Large specs that come with it: they and what it does are there, or neither is. */
   readonly specs: readonly LargeSpec[];
+  /** Texts that it only keeps, beside its arguments. */
+  readonly texts: readonly Buffer[];
 }
 
 interface Pending {
   readonly specs: readonly LargeSpec[];
+  readonly texts: readonly Buffer[];
   readonly name: string;
   readonly term: string;
   readonly args: Buffer;
@@ -81,12 +73,19 @@ export class Batches {
     this.#head = pack([options.maxEvents, Object.entries(options.weights)]);
   }
 
-  add({ name, args, term, specs }: Step): Promise<Unpacked> {
+  /** Gives Redis the scripts, so that no first step has to be sent twice. */
+  async load(): Promise<void> {
+    const args = [1, this.prefix, this.#head, this.#mark.id, 0];
+    await Promise.all(scripts.map(({ text }) => this.redis.callBuffer("EVAL", text, ...args)));
+  }
+
+  add({ name, args, term, specs, texts }: Step): Promise<Unpacked> {
     const { promise, resolve, reject } = Promise.withResolvers<Unpacked>();
     if (this.#isClosing) reject(new HodeiError("unavailable", "the store is closed"));
     else {
       const bound = term === undefined || reads.test(name) ? "" : String(term);
-      this.#gathered.push({ specs, name, term: bound, args: pack(args), resolve, reject });
+      const given = { specs, texts, name, term: bound, args: pack(args) };
+      this.#gathered.push({ ...given, resolve, reject });
       this.#schedule();
     }
     return promise;
@@ -141,8 +140,7 @@ export class Batches {
     let bytes = 0;
     let count = 0;
     while (count < this.#gathered.length && count < maxSteps && bytes < maxBytes) {
-      const { args, specs } = this.#gathered[count] ?? { args: [], specs: [] };
-      bytes += specs.reduce((sum, spec) => sum + spec.bytes.length, args.length);
+      bytes += bytesOf(this.#gathered[count]);
       count++;
     }
     return this.#gathered.splice(0, count);
@@ -164,7 +162,9 @@ export class Batches {
   }
 
   async #run(batch: readonly Pending[], specs: readonly LargeSpec[]): Promise<readonly unknown[]> {
-    const steps = batch.flatMap(({ name, term, args }) => [name, term, args]);
+    const steps = batch.flatMap(({ name, term, args, texts }) => {
+      return [name, term, texts.length, args, ...texts];
+    });
     const number = this.#mark.next();
     const args = [1, this.prefix, this.#head, this.#mark.id, number, ...steps];
     const isConfirmed = !batch.every(({ name }) => reads.test(name));
@@ -178,9 +178,10 @@ export class Batches {
         ? this.#confirm(answers, this.#replicaMs)
         : answers;
     };
-    const answers = await send("EVALSHA", scriptHash).catch((error: unknown) => {
+    const script = scriptFor(batch);
+    const answers = await send("EVALSHA", script.hash).catch((error: unknown) => {
       if (error instanceof Error && error.message.startsWith("NOSCRIPT")) {
-        return send("EVAL", script);
+        return send("EVAL", script.text);
       }
       throw error;
     });
@@ -217,15 +218,29 @@ export class Batches {
   }
 }
 
-function settle(pending: Pending, bytes: unknown): void {
+function bytesOf(pending: Pending | undefined): number {
+  if (pending === undefined) return 0;
+  const texts = pending.texts.reduce((sum, text) => sum + text.length, pending.args.length);
+  return pending.specs.reduce((sum, spec) => sum + spec.bytes.length, texts);
+}
+
+/** A step that gives texts answers with a list: its answer, and the texts behind it. */
+function settle(pending: Pending, given: unknown): void {
   try {
-    if (!Buffer.isBuffer(bytes)) throw new Error(`Redis gave no answer to ${pending.name}`);
+    const [bytes, ...texts] = Array.isArray(given) ? (given as readonly unknown[]) : [given];
+    if (!Buffer.isBuffer(bytes) || !texts.every(isBuffer)) {
+      throw new Error(`Redis gave no answer to ${pending.name}`);
+    }
     const [answer] = unpack(bytes);
     if (answer === undefined) throw new Error(`Redis gave an empty answer to ${pending.name}`);
     const fault = faultOf(answer);
-    if (fault === undefined) pending.resolve(answer);
-    else pending.reject(fault);
+    if (fault !== undefined) pending.reject(fault);
+    else pending.resolve(Array.isArray(given) ? [answer, texts] : answer);
   } catch (error) {
     pending.reject(error instanceof Error ? error : new Error(String(error)));
   }
+}
+
+function isBuffer(value: unknown): value is Buffer {
+  return Buffer.isBuffer(value);
 }

@@ -19,10 +19,11 @@ export function dispatchSteps(link: Link): DispatchStore {
     claimNext: async (workerId, claim, now) => {
       const { count, attemptIds, deadline, bindsTenant, connection } = claim;
       const wish = [workerId, count, attemptIds, deadline, bindsTenant, now, connection];
-      const given = toList(await link.step("claimNext", ...wish));
-      const rows = given.map((answer) => unpackStatic(toList(answer)[5]));
-      const specs = await link.specs(rows.flatMap(({ ref }) => ref ?? []));
-      return given.map((answer, at) => assignmentOf(answer, rows[at], specs));
+      const [given, jobs] = toList(await link.step("claimNext", ...wish)).map(toList);
+      const rows = jobs?.map(unpackStatic) ?? [];
+      const refs = rows.flatMap(({ ref }) => ref ?? []);
+      const specs = refs.length === 0 ? noSpecs : await link.specs(refs);
+      return (given ?? []).map((answer, at) => assignmentOf(answer, rows[at], specs));
     },
     startAttempts: async (starts, now) => {
       const given = starts.map(({ jobId, attemptId, startedAt, deadline }) => {
@@ -42,6 +43,8 @@ export function dispatchSteps(link: Link): DispatchStore {
     },
   };
 }
+
+const noSpecs: Specs = new Map();
 
 function assignmentOf(answer: Unpacked, job: Static | undefined, specs: Specs): Assignment {
   const [jobId, attemptId, number, spent, infra] = toList(answer);

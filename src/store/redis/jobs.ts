@@ -32,10 +32,11 @@ export function jobSteps(link: Link): JobStore {
   return {
     submitJobs: async (jobs, now, audit) => {
       const large = jobs.map((job) => largeSpecOf(job.spec));
-      const given = jobs.map((job, at) => jobOf(job, now, large[at]));
+      const given = jobs.map((job, at) => jobOf(job, large[at]));
       const args = [given, now, audit && auditOf(audit)];
       const specs = large.filter((spec) => spec !== undefined);
-      const answer = await link.stepWith(specs, "submitJobs", ...args);
+      const texts = jobs.map((job, at) => packStatic(job, now, large[at]));
+      const answer = await link.stepWith({ specs, texts }, "submitJobs", ...args);
       return toList(answer).map(outcomeOf);
     },
     findJob: async (id) => {
@@ -77,11 +78,11 @@ export function jobSteps(link: Link): JobStore {
   };
 }
 
-function jobOf(job: NewJob, now: number, large: LargeSpec | undefined): Packable {
+function jobOf(job: NewJob, large: LargeSpec | undefined): Packable {
   const { tenant, classKey, priority, deadline, maxQueued, idempotency } = job;
   const { key, specHash, expiresAt } = idempotency ?? {};
   const head = [tenant, classKey, priority, deadline, maxQueued];
-  return [...head, key, specHash, expiresAt, packStatic(job, now, large), large?.ref];
+  return [...head, key, specHash, expiresAt, large?.ref];
 }
 
 /** As it is kept, and behind it when it goes. */

@@ -1,8 +1,7 @@
 import type { Redis } from "ioredis";
-import type { Batches } from "./batches.ts";
+import type { Batches, Step } from "./batches.ts";
 import { explain } from "./fault.ts";
 import type { Packable, Unpacked } from "./pack.ts";
-import type { LargeSpec } from "./specs.ts";
 import { toList, toText } from "./values.ts";
 
 /** What the steps of a store go through. */
@@ -29,16 +28,16 @@ export class Link {
    * changed.
    */
   step(name: string, ...args: readonly Packable[]): Promise<Unpacked> {
-    return this.stepWith([], name, ...args);
+    return this.stepWith({ specs: [], texts: [] }, name, ...args);
   }
 
-  /** A step that comes with large specs: they and what it does are there, or neither is. */
+  /** A step with more than its arguments. */
   stepWith(
-    specs: readonly LargeSpec[],
+    more: Pick<Step, "specs" | "texts">,
     name: string,
     ...args: readonly Packable[]
   ): Promise<Unpacked> {
-    return this.#batches.add({ name, args, term: this.#term, specs });
+    return this.#batches.add({ name, args, term: this.#term, ...more });
   }
 
   specs(refs: readonly string[]): Promise<ReadonlyMap<string, Uint8Array>> {

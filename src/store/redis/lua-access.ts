@@ -83,7 +83,7 @@ steps.scanJobs = function(a)
     for _, id in ipairs(ids) do
       if id < a[3] then return { list, false } end
       looked, a[2] = looked + 1, id
-      local st = loadStatic(id)
+      local st = loadWhole(id)
       if st and fitsJob(a, st, loadRow(id)) then
         local job = showJob(id)
         list[#list + 1] = job
@@ -117,7 +117,7 @@ end
 local function sweepJobs(now, left)
   local tenants = {}
   left = sweep('xj', now, left, function(id)
-    local st = loadStatic(id)
+    local st = loadWhole(id)
     if st then
       tenants[st[TENANT]] = true
       discard(st[11])

@@ -13,7 +13,8 @@ import { markSeconds } from "./mark.ts";
  * without a job, put those that wait for theirs (in a cluster) · mark:<process> the last batch of each process that changed something · lead who leads · replicas, alive (until when) the servers · hn, heard the order in which workers were heard
  */
 export const luaBase = String.raw`
-local K = KEYS[1]
+-- What closures of a running function take is looked for one by one; what they take of one that is over is at hand.
+local function open(K)
 local call, P, U = redis.call, cmsgpack.pack, cmsgpack.unpack
 local S, J, DUE, ACT, W, PLAN = K .. 's', K .. 'j', K .. 'due', K .. 'act', K .. 'w', K .. 'plan'
 local KINDS, QUEUED, DELAYED = K .. 'kinds', K .. 'queued', K .. 'delayed'
@@ -54,15 +55,51 @@ local function push(key, value)
   list[#list + 1] = value
 end
 
+-- What a step writes to many members of a key is gathered until its end, and the same step does not read it back.
+local late = { HSET = {}, ZADD = {}, ZREM = {} }
+
+local function later(command, key, ...)
+  local list = late[command][key] or {}
+  late[command][key] = list
+  for at = 1, select('#', ...) do list[#list + 1] = (select(at, ...)) end
+end
+
+-- In parts, since a call takes only so many arguments.
+local function callEach(command, key, list)
+  for from = 1, #list, 1000 do call(command, key, unpack(list, from, math.min(from + 999, #list))) end
+end
+
+local function writeLate()
+  for command, keys in pairs(late) do
+    for key, list in pairs(keys) do callEach(command, key, list) end
+    late[command] = {}
+  end
+end
+
+-- The fields in their order; false where there is none.
+local function getAll(key, fields)
+  local all = {}
+  for from = 1, #fields, 1000 do
+    for _, raw in ipairs(call('HMGET', key, unpack(fields, from, math.min(from + 999, #fields)))) do all[#all + 1] = raw end
+  end
+  return all
+end
+
+-- A number as Redis takes it; the same few times come again and again.
+local numbers = {}
+local function textOf(number)
+  local text = numbers[number] or string.format('%.17g', number)
+  numbers[number] = text
+  return text
+end
+
 local function flush()
   for key, fields in pairs(counts) do
     for field, change in pairs(fields) do
       if change ~= 0 and call('HINCRBY', key, field, change) <= 0 then call('HDEL', key, field) end
     end
   end
-  for key, list in pairs(pushes) do
-    for from = 1, #list, 1000 do call('RPUSH', key, unpack(list, from, math.min(from + 999, #list))) end
-  end
+  for key, list in pairs(pushes) do callEach('RPUSH', key, list) end
   for id in pairs(dirty) do call('HSET', W, id, P(workers[id])) end
   if lastNumber then call('SET', K .. 'n', string.format('%.0f', lastNumber)) end
   counts, pushes, dirty, lastNumber = {}, {}, {}, nil
@@ -93,9 +130,17 @@ local function fresh(st)
   return { 0, 1, at, at, st[FIRST_DEADLINE], false, false, 0, 0, 0, false, false, false, false, false, 1, 1, false, '', '' }
 end
 
+-- What the queue wants of it. The rest, which may be long, would be copied for nothing.
+local function readStatic(raw) return { select(2, cmsgpack.unpack_limit(raw, 5, 1)) } end
+
 local function loadStatic(id)
   local raw = call('HGET', S, id)
-  if raw then return U(raw), raw end
+  if raw then return readStatic(raw), raw end
+end
+
+local function loadWhole(id)
+  local raw = call('HGET', S, id)
+  if raw then return U(raw) end
 end
 
 local function loadRow(id)
@@ -107,6 +152,11 @@ end
 
 local function saveRow(id, row)
   call('HSET', J, id, P(row))
+  tell('j', id)
+end
+
+local function saveRowLater(id, row)
+  later('HSET', J, id, P(row))
   tell('j', id)
 end
 
@@ -162,32 +212,46 @@ local function endAttempt(row, done)
     done.failure or false, done.peak or false, done.price or 0 })
   row[ATTEMPT], row[WORKER], row[PROVIDER], row[ASSIGNED], row[STARTED] = false, false, false, false, false
 end
+
+return function()
 `;
 
 /**
- * Does the steps in turn; each is a name, the term that it is bound to if it is not empty, and its packed arguments. Before them come who asks and the number of the
- * batch, which is kept if it has changed something; the last answer says whether.
+ * Does the steps in turn; each is a name, the term that it is bound to if it is not empty, how many texts come with it, its packed arguments, and these texts. Before them come who
+ * asks and the number of the batch, which is kept if it has changed something; the last answer says whether. A step with texts gets where they are, and one that gives some has them
+ * behind its answer: packed, each would be copied and hashed once more.
  */
 export const luaRun = String.raw`
 -- The large specs that came with it are there already.
 local function refuseStep(name, a)
   if name == 'submitJobs' then
     for _, job in ipairs(a[1]) do
-      discard(job[10])
-      forgetPut(job[10])
+      discard(job[9])
+      forgetPut(job[9])
     end
   end
   return { 'fault', 'DEPOSED' }
 end
 
-local answers = {}
-for at = 4, #ARGV, 3 do
-  local name, term, a = ARGV[at], ARGV[at + 1], U(ARGV[at + 2])
-  local isDone, answer
+local function doStep(name, a, texts)
+  local answer, more = steps[name](a, texts)
+  writeLate()
+  return answer, more
+end
+
+local answers, at = {}, 4
+while at <= #ARGV do
+  local name, term, a = ARGV[at], ARGV[at + 1], U(ARGV[at + 3])
+  local isDone, answer, more
   if term ~= '' and isDeposed(term) then isDone, answer = true, refuseStep(name, a)
-  else isDone, answer = pcall(steps[name], a) end
-  if not isDone then answer = { 'fault', type(answer) == 'table' and answer.err or tostring(answer) } end
-  answers[#answers + 1] = P(answer)
+  else isDone, answer, more = pcall(doStep, name, a, at + 3) end
+  if not isDone then
+    answer, more = { 'fault', type(answer) == 'table' and answer.err or tostring(answer) }, nil
+    late = { HSET = {}, ZADD = {}, ZREM = {} }
+  end
+  if more then table.insert(more, 1, P(answer)) end
+  answers[#answers + 1] = more or P(answer)
+  at = at + 4 + tonumber(ARGV[at + 2])
 end
 flush()
 if #news > 0 then
@@ -198,6 +262,9 @@ if #news > 0 then
 end
 answers[#answers + 1] = P(#news > 0)
 return answers
+end
+end
+return open(KEYS[1])()
 `;
 
 function numbers(prefix: string, names: readonly string[]): string {

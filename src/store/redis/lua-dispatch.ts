@@ -24,35 +24,27 @@ local function saveWorker(id, w, was)
   markWorker(id)
 end
 
--- The job that the worker would be given now.
-local function nextJob(w)
-  local class, tenant, id = w[WCLASS], w[WTENANT], nil
-  if w[FOR_JOB_ONLY] and w[FOR_JOB] then
-    id = w[FOR_JOB]
-    local st, raw = loadStatic(id)
-    if not st or st[CLASS] ~= class or (tenant and st[TENANT] ~= tenant) then return end
-    if call('ZSCORE', readyKey(st[TENANT], class), id) then return id, st, raw end
-    return
-  end
-  tenant = tenant or call('ZRANGE', K .. 'turn:' .. class, 0, 0)[1]
-  id = tenant and call('ZRANGE', readyKey(tenant, class), 0, 0)[1]
-  if not id then return end
-  local st, raw = loadStatic(id)
-  return id, st, raw
+-- The job that is the only one for the worker, if it can be claimed.
+local function takeOwn(w)
+  local id, class, tenant = w[FOR_JOB], w[WCLASS], w[WTENANT]
+  local st = loadStatic(id)
+  if not st or st[CLASS] ~= class or (tenant and st[TENANT] ~= tenant) then return {} end
+  if not call('ZSCORE', readyKey(st[TENANT], class), id) then return {} end
+  takeTurn(id, st)
+  return { id }
 end
 
 local function assign(id, w, given)
-  local raw = call('HGET', J, id)
-  local row = raw and U(raw) or fresh(given.st)
+  local row = given.row and U(given.row) or fresh(given.st)
   row[TRIES] = row[TRIES] + 1
   row[ATTEMPT], row[WORKER], row[PROVIDER] = given.attempt, given.worker, w[WPROVIDER]
   row[ASSIGNED], row[STARTED] = given.now, false
   move(row, 'start', { now = given.now, message = 'assigned to worker ' .. given.worker })
   row[DEADLINE] = given.deadline
-  call('ZADD', DUE, given.deadline, id)
-  call('ZADD', ACT, 0, id)
-  saveRow(id, row)
-  return { id, given.attempt, row[TRIES], row[SPENT], row[INFRA], given.raw }
+  later('ZADD', DUE, textOf(given.deadline), id)
+  later('ZADD', ACT, '0', id)
+  saveRowLater(id, row)
+  return { id, given.attempt, row[TRIES], row[SPENT], row[INFRA] }
 end
 
 local function insertSorted(list, id)
@@ -63,43 +55,45 @@ end
 
 -- What an earlier claim with the same attempts gave, whose answer was lost.
 local function repeatClaim(w, attempts)
-  local byAttempt, list = {}, {}
+  local byAttempt, list, statics = {}, {}, {}
   for _, id in ipairs(w[WJOBS]) do
     local row = loadRow(id)
-    if row and row[ATTEMPT] then
-      local _, raw = loadStatic(id)
-      byAttempt[row[ATTEMPT]] = { id, row[ATTEMPT], row[TRIES], row[SPENT], row[INFRA], raw }
-    end
+    if row and row[ATTEMPT] then byAttempt[row[ATTEMPT]] = { id, row[ATTEMPT], row[TRIES], row[SPENT], row[INFRA] } end
   end
   for _, attempt in ipairs(attempts) do
-    if byAttempt[attempt] then list[#list + 1] = byAttempt[attempt] end
+    local found = byAttempt[attempt]
+    if found then list[#list + 1], statics[#statics + 1] = found, call('HGET', S, found[1]) end
   end
-  return list
+  return list, statics
 end
 
--- { worker, count, attempts, deadline, bindsTenant, now, connection }
+-- { worker, count, attempts, deadline, bindsTenant, now, connection }; behind the answer come the jobs as they are kept
 steps.claimNext = function(a)
   local worker, attempts, now = a[1], a[3], a[6]
   promote(now)
   local w, was = loadWorker(worker)
-  if not w or w[WSTATE] ~= 2 then return {} end
-  if a[7] and a[7] ~= (w[CONNECTION] or 0) then return {} end
+  if not w or w[WSTATE] ~= 2 then return {}, {} end
+  if a[7] and a[7] ~= (w[CONNECTION] or 0) then return {}, {} end
   if attempts[1] and w[LAST_CLAIM] == attempts[1] then return repeatClaim(w, attempts) end
-  local list = {}
-  for at = 1, math.min(a[2], #attempts, w[MAX_JOBS] - w[GIVEN]) do
-    local id, st, raw = nextJob(w)
-    if not id then break end
-    takeTurn(id, st)
+  local most = math.min(a[2], #attempts, w[MAX_JOBS] - w[GIVEN])
+  if most < 1 then return {}, {} end
+  local isOwn = w[FOR_JOB_ONLY] and w[FOR_JOB]
+  local ids = isOwn and takeOwn(w) or takeTurns(w[WCLASS], w[WTENANT], most, a[5])
+  if #ids == 0 then return {}, {} end
+  local list, statics, rows = {}, getAll(S, ids), getAll(J, ids)
+  for at, id in ipairs(ids) do
+    local st = readStatic(statics[at])
+    if not isOwn then
+      count(KINDS, kindOf(st), -1)
+      count(QUEUED, st[TENANT], -1)
+    end
     if a[5] then w[WTENANT] = st[TENANT] end
-    w[GIVEN] = w[GIVEN] + 1
     insertSorted(w[WJOBS], id)
-    list[at] = assign(id, w, { attempt = attempts[at], worker = worker, now = now, deadline = a[4], st = st, raw = raw })
+    list[at] = assign(id, w, { attempt = attempts[at], worker = worker, now = now, deadline = a[4], st = st, row = rows[at] })
   end
-  if #list > 0 then
-    w[LAST_CLAIM] = attempts[1]
-    saveWorker(worker, w, was)
-  end
-  return list
+  w[GIVEN], w[LAST_CLAIM] = w[GIVEN] + #ids, attempts[1]
+  saveWorker(worker, w, was)
+  return list, statics
 end
 
 -- { job, attempt, startedAt, deadline }
@@ -161,22 +155,26 @@ local function finishStep(id, row, step)
   end
 end
 
-local function finishAttempt(f, now)
-  local raw = call('HGET', J, f[1])
-  local row = raw and U(raw)
+local function finishAttempt(f, row, now)
   if not row then return 'fenced' end
   if row[ATTEMPT] ~= f[2] then return isRepeat(row, f) and 'repeat' or 'fenced' end
   for _, name in ipairs(movesTo(row[STATE], f[3], f[9])) do
     finishStep(f[1], row, { move = name, finish = f, now = now })
   end
-  saveRow(f[1], row)
+  saveRowLater(f[1], row)
   return 'ok'
 end
 
 steps.finishAttempts = function(a)
-  local done = {}
+  local ids, rows, done = {}, {}, {}
   promote(a[2])
-  for at, finish in ipairs(a[1]) do done[at] = finishAttempt(finish, a[2]) end
+  for at, finish in ipairs(a[1]) do ids[at] = finish[1] end
+  for at, raw in ipairs(getAll(J, ids)) do
+    local id = ids[at]
+    -- The same job twice is one row.
+    if not rows[id] then rows[id] = raw and U(raw) end
+    done[at] = finishAttempt(a[1][at], rows[id], a[2])
+  end
   return done
 end
 `;

@@ -3,14 +3,25 @@ export const luaJobs = String.raw`
 local epoch, perMillisecond = ${Date.UTC(2025, 0, 1)}, 4096
 local digits = '0123456789abcdefghjkmnpqrstvwxyz'
 
-local function idOf(number)
+local function digitsOf(number, count)
   local text = {}
-  for at = 11, 1, -1 do
+  for at = count, 1, -1 do
     local digit = number % 32
     text[at] = string.sub(digits, digit + 1, digit + 1)
     number = (number - digit) / 32
   end
-  return 'j' .. table.concat(text)
+  return table.concat(text)
+end
+
+-- Those of one script have mostly the same first digits.
+local firstDigits, firstNumber
+local function idOf(number)
+  local rest = number % 32768
+  if firstNumber ~= number - rest then
+    firstNumber = number - rest
+    firstDigits = 'j' .. digitsOf(firstNumber / 32768, 8)
+  end
+  return firstDigits .. digitsOf(rest, 3)
 end
 
 local function nextId(now)
@@ -50,22 +61,25 @@ local function findKey(field, hash, now)
   return { 'accepted', known[1], row[VERSION], true }
 end
 
--- { tenant, class, priority, deadline, most queued, key, spec hash, end of the key, the job as it is kept, where its spec is }
-local function submitJob(job, now)
+-- { tenant, class, priority, deadline, most queued, key, spec hash, end of the key, where its spec is }, the job as it is kept
+local function submitJob(job, static, now, keys)
   local tenant, key = job[1], job[6]
   local field = key and tenant .. '|' .. key
+  local same = key and keys[field]
+  if same then return same.hash == job[7] and { 'accepted', same.id, 1, true } or { 'conflict', same.id } end
   local earlier = key and findKey(field, job[7], now)
   if earlier then return earlier end
   local queued = tonumber(call('HGET', QUEUED, tenant) or '0') + (counts[QUEUED] and counts[QUEUED][tenant] or 0)
   if queued >= job[5] then return { 'quota', queued } end
   local id = nextId(now)
-  call('HSET', S, id, job[9])
+  later('HSET', S, id, static)
   push(K .. 'i', id)
   push(K .. 'i:' .. tenant, id)
-  call('ZADD', DUE, job[4], id)
+  later('ZADD', DUE, textOf(job[4]), id)
   if key then
-    call('HSET', K .. 'k', field, P({ id, job[7], job[8] }))
-    call('ZADD', K .. 'xk', job[8], field)
+    keys[field] = { id = id, hash = job[7] }
+    later('HSET', K .. 'k', field, P({ id, job[7], job[8] }))
+    later('ZADD', K .. 'xk', textOf(job[8]), field)
   end
   enterQueue(id, { tenant, job[2], job[3] }, now, now)
   tell('j', id)
@@ -82,15 +96,15 @@ local function forgetPut(ref)
   if ref then call('ZREM', K .. 'put', ref) end
 end
 
-steps.submitJobs = function(a)
+steps.submitJobs = function(a, texts)
   local jobs, now, audit = a[1], a[2], a[3]
   promote(now)
-  local outcomes = {}
+  local outcomes, keys = {}, {}
   for at, job in ipairs(jobs) do
-    local outcome = submitJob(job, now)
+    local outcome = submitJob(job, ARGV[texts + at], now, keys)
     outcomes[at] = outcome
-    forgetPut(job[10])
-    if outcome[1] ~= 'accepted' or outcome[4] then discard(job[10]) end
+    forgetPut(job[9])
+    if outcome[1] ~= 'accepted' or outcome[4] then discard(job[9]) end
   end
   if audit then
     audit[5], audit[6] = describeSubmit(outcomes)
@@ -118,9 +132,9 @@ end
 -- To be called when the job has come to its end.
 local function closeJob(id, row, expires)
   row[EXPIRES] = expires
-  call('ZREM', DUE, id)
-  call('ZREM', ACT, id)
-  call('ZADD', K .. 'xj', expires, id)
+  later('ZREM', DUE, id)
+  later('ZREM', ACT, id)
+  later('ZADD', K .. 'xj', textOf(expires), id)
 end
 
 -- { notBefore, deadline, isSpent }
@@ -174,7 +188,7 @@ steps.listDue = function(a)
   for _, id in ipairs(call('ZRANGEBYSCORE', DUE, '-inf', a[1], 'LIMIT', 0, a[2])) do
     local job = showJob(id)
     jobs[#jobs + 1] = job
-    bytes = bytes + #job[2] + (loadStatic(id)[12] or 0)
+    bytes = bytes + #job[2] + (loadWhole(id)[12] or 0)
     if bytes > 8388608 then break end
   end
   return jobs

@@ -15,7 +15,7 @@ local function makeReady(id, st)
   local key = readyKey(tenant, class)
   local isNew = not filled[key] and call('EXISTS', key) == 0
   filled[key] = true
-  call('ZADD', key, -st[PRIORITY], id)
+  later('ZADD', key, textOf(0 - st[PRIORITY]), id)
   tell('c', class)
   if not isNew then return end
   local turn, idle = K .. 'turn:' .. class, K .. 'idle:' .. class
@@ -47,6 +47,7 @@ local function enterQueue(id, st, notBefore, now)
 end
 
 local function leaveQueue(id, st)
+  writeLate()
   count(KINDS, kindOf(st), -1)
   count(QUEUED, st[TENANT], -1)
   if call('ZREM', readyKey(st[TENANT], st[CLASS]), id) == 1 then return settle(st[TENANT], st[CLASS]) end
@@ -54,10 +55,61 @@ local function leaveQueue(id, st)
   call('ZREM', waitKey(st[TENANT], st[CLASS]), id)
 end
 
+local function priceOf(tenant) return 1 / (weights[tenant] or 1) end
+
 -- As leaveQueue, for a job that may be claimed; its tenant pays for the turn.
 local function takeTurn(id, st)
-  call('ZINCRBY', K .. 'turn:' .. st[CLASS], 1 / (weights[st[TENANT]] or 1), st[TENANT])
+  call('ZINCRBY', K .. 'turn:' .. st[CLASS], priceOf(st[TENANT]), st[TENANT])
   leaveQueue(id, st)
+end
+
+-- The tenant whose turn it is.
+local function nextTenant(tenants)
+  local best
+  for _, one in ipairs(tenants) do
+    local isFirst = not best or one.turn < best.turn or (one.turn == best.turn and one.name < best.name)
+    if isFirst and not one.isOver then best = one end
+  end
+  return best
+end
+
+-- Those of which one could take a turn.
+local function readTenants(class, bound, most)
+  local key, found, tenants = K .. 'turn:' .. class, {}, {}
+  if not bound then found = call('ZRANGE', key, 0, most - 1, 'WITHSCORES')
+  else
+    local turn = call('ZSCORE', key, bound)
+    if turn then found = { bound, turn } end
+  end
+  for at = 1, #found, 2 do
+    tenants[#tenants + 1] = { name = found[at], turn = tonumber(found[at + 1]), taken = 0 }
+  end
+  return tenants
+end
+
+-- As takeTurn for so many jobs of a class: those of one tenant, or those whose turn it is. If it binds, all are of the first one's tenant.
+local function takeTurns(class, bound, most, binds)
+  local tenants, ids = readTenants(class, bound, most), {}
+  while #ids < most do
+    local one = nextTenant(tenants)
+    if not one then break end
+    one.ids = one.ids or call('ZRANGE', readyKey(one.name, class), 0, most - 1)
+    if binds then tenants = { one } end
+    if one.taken < #one.ids then
+      one.taken = one.taken + 1
+      one.turn = one.turn + priceOf(one.name)
+      ids[#ids + 1] = one.ids[one.taken]
+    end
+    one.isOver = one.taken == #one.ids
+  end
+  for _, one in ipairs(tenants) do
+    if one.taken > 0 then
+      call('ZADD', K .. 'turn:' .. class, textOf(one.turn), one.name)
+      call('ZREM', readyKey(one.name, class), unpack(one.ids, 1, one.taken))
+      settle(one.name, class)
+    end
+  end
+  return ids
 end
 
 -- What has backed off until now may be claimed. What is too much for one step is left for the next.
@@ -68,6 +120,7 @@ local function promote(now)
     local st = loadStatic(id)
     if st and call('ZREM', waitKey(st[TENANT], st[CLASS]), id) == 1 then makeReady(id, st) end
   end
+  writeLate()
 end
 
 -- How many members of the sorted set come before (score, id); it need not be a member.

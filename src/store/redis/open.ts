@@ -83,6 +83,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
     if (options.refusesOthers === true) {
       await refuseOthers(redis, { instance, prefix: batches.prefix });
     }
+    await batches.load();
   } catch (error) {
     connection.close();
     throw error instanceof HodeiError ? error : explain(error).error;

@@ -197,6 +197,36 @@ export function dispatchFacts(current: () => Store): void {
       expect(await current().findJob(given.jobId)).toMatchObject({ version: 4 });
     });
 
+    test("an attempt that ends twice in one step ends once", async () => {
+      await submit(current());
+      const end = finishOf(await claimOne(current()));
+      expect(await current().finishAttempts([end, end], dawn + 4)).toEqual(["ok", "repeat"]);
+      expect(await current().findJob(end.jobId)).toMatchObject({ version: 4 });
+    });
+
+    test("a job that comes back as the last queued one leaves is claimed again", async () => {
+      const back = await submit(current());
+      await claimOne(current());
+      const gone = await submit(current());
+      const again = {
+        kind: "queued",
+        notBefore: dawn,
+        deadline: dawn + day,
+        isSpent: false,
+      } as const;
+      const moved = await current().moveJobs(
+        [
+          { jobId: back, version: 2, move: "requeue", failure, next: again },
+          { jobId: gone, version: 1, move: "time_out", failure, next: over },
+        ],
+        dawn + 1,
+      );
+      expect(moved).toEqual([true, true]);
+      const worker = await readyWorker(current(), 2);
+      const given = await current().claimNext(worker, claimOf(9), dawn + 1);
+      expect(given.map((one) => one.jobId)).toEqual([back]);
+    });
+
     test("what a stale attempt sends is fenced and changes nothing", async () => {
       await submit(current());
       const given = await claimOne(current());

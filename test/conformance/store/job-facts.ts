@@ -79,6 +79,16 @@ export function jobFacts(current: () => Store): void {
       expect(clash).toEqual([{ kind: "conflict", id }]);
     });
 
+    test("a key twice in one step is one job too", async () => {
+      const idempotency = { key: "k", specHash: hash("x"), expiresAt: dawn + 100 };
+      const other = { ...idempotency, specHash: hash("y") };
+      const jobs = [idempotency, idempotency, other].map((own) => newJob({ idempotency: own }));
+      const [first, again, clash] = await current().submitJobs(jobs, dawn);
+      if (first?.kind !== "accepted") throw new Error("the first was refused");
+      expect(again).toEqual({ ...first, alreadyExisted: true });
+      expect(clash).toEqual({ kind: "conflict", id: first.id });
+    });
+
     test("a key is its tenant's own, and ends", async () => {
       const idempotency = { key: "k", specHash: hash("x"), expiresAt: dawn + 100 };
       const id = await submit(current(), { idempotency });
