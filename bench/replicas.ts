@@ -5,10 +5,11 @@ import {
   type Result,
   type RunOptions,
   type Sample,
+  readCpuMicros,
   takeTurns,
 } from "./harness.ts";
 import { type Part, type Parts, startPart } from "./part.ts";
-import { hasRedis, startRedis } from "./redis.ts";
+import { hasRedis, type Redis, startRedis } from "./redis.ts";
 
 export const question: Question = {
   name: "replicas",
@@ -18,7 +19,8 @@ export const question: Question = {
 
 const bench = "replicas";
 const specBytes = 1_000;
-const counts = { warmUp: 1_000, flow: 6_000, submit: 10_000 };
+/** Warm-ups are long: a server that has just been started, like any other program, is being compiled for its first thousands of jobs. */
+const counts = { warmUp: 9_000, flow: 12_000, submit: 30_000 };
 /** Agents, which are spread over the servers, and jobs that each has at a time. */
 const load = { agents: 6, slots: 10, inFlight: 240 };
 
@@ -33,33 +35,36 @@ async function run({ rounds }: RunOptions): Promise<readonly Result[]> {
   });
   const samples = await takeTurns(
     [
-      { name: "bullmq_flow", measure: () => bullFlow(redis.port) },
-      { name: "hodei_1", measure: () => flow(1, settings()) },
-      { name: "hodei_2", measure: () => flow(2, settings()) },
-      { name: "hodei_3", measure: () => flow(3, settings()) },
-      { name: "bullmq_submit", measure: () => bullSubmit(redis.port) },
-      { name: "hodei_submit", measure: () => submit(settings()) },
+      { name: "bullmq_flow", measure: () => bullFlow(redis) },
+      { name: "hodei_1", measure: () => flow(redis, 1, settings()) },
+      { name: "hodei_2", measure: () => flow(redis, 2, settings()) },
+      { name: "hodei_3", measure: () => flow(redis, 3, settings()) },
+      { name: "bullmq_submit", measure: () => bullSubmit(redis) },
+      { name: "hodei_submit", measure: () => submit(redis, settings()) },
     ],
     rounds,
   );
   const line = { bench, unit: "jobs/s" };
   const target = { of: "ratio", atLeast: 1 } as const;
+  const used = { bench, unit: "us", figure: "cpu_us" };
   return [
     judge(samples, { ...line, case: "bullmq_flow" }),
     judge(samples, { ...line, case: "hodei_1", against: "bullmq_flow", target }),
+    judge(samples, { ...used, case: "hodei_1", against: "bullmq_flow" }),
     judge(samples, { ...line, case: "hodei_2", against: "hodei_1" }),
     judge(samples, { ...line, case: "hodei_3", against: "hodei_1" }),
     judge(samples, { ...line, case: "bullmq_submit" }),
     judge(samples, { ...line, case: "hodei_submit", against: "bullmq_submit", target }),
+    judge(samples, { ...used, case: "hodei_submit", against: "bullmq_submit" }),
   ];
 }
 
 type Settings = Readonly<Record<string, string>>;
 
 /** From submit to acknowledged result. Each server has its share of the submits and of the agents; there are as many of both whatever the number of servers. */
-async function flow(servers: number, settings: Settings): Promise<Sample> {
+async function flow(redis: Redis, servers: number, settings: Settings): Promise<Sample> {
   await using stack = new AsyncDisposableStack();
-  const { sdk, addresses, seats } = await openServers(stack, { servers, settings });
+  const { sdk, parts, addresses, seats } = await openServers(stack, { servers, settings });
   const agents = stack.use(await startPart("agents"));
   for (const [at, address] of addresses.entries()) {
     const own = seats.filter((_, seat) => seat % servers === at);
@@ -81,17 +86,17 @@ async function flow(servers: number, settings: Settings): Promise<Sample> {
     ]);
   };
   await work(Math.ceil(counts.warmUp / servers) * servers);
-  return { value: await rateOf(counts.flow, () => work(counts.flow)) };
+  return await measure({ redis, parts: [sdk, ...parts, agents], count: counts.flow }, work);
 }
 
-async function submit(settings: Settings): Promise<Sample> {
+async function submit(redis: Redis, settings: Settings): Promise<Sample> {
   await using stack = new AsyncDisposableStack();
-  const { sdk, addresses } = await openServers(stack, { servers: 1, settings });
+  const { sdk, parts, addresses } = await openServers(stack, { servers: 1, settings });
   const [address = ""] = addresses;
   const add = (count: number) =>
     sdk.call("submitMany", { address, count, specBytes, inFlight: load.inFlight });
   await add(counts.warmUp);
-  return { value: await rateOf(counts.submit, () => add(counts.submit)) };
+  return await measure({ redis, parts: [sdk, ...parts], count: counts.submit }, add);
 }
 
 async function openServers(
@@ -110,14 +115,15 @@ async function openServers(
     addresses.push(started.address);
     seats.push(...started.seats);
   }
-  return { sdk, addresses, seats };
+  return { sdk, parts, addresses, seats };
 }
 
-async function bullFlow(port: number): Promise<Sample> {
+/** As many workers with as many slots as ours. */
+async function bullFlow(redis: Redis): Promise<Sample> {
   await using producer = await startPart("bull");
   await using worker = await startPart("bull");
-  const at = { port, queue: "flow" };
-  await worker.call("work", { ...at, slots: load.agents * load.slots, kind: "noop" });
+  const at = { port: redis.port, queue: "flow" };
+  await worker.call("work", { ...at, slots: load.slots, workers: load.agents, kind: "noop" });
   const work = async (count: number): Promise<void> => {
     const before = await worker.call("count");
     await Promise.all([
@@ -126,27 +132,38 @@ async function bullFlow(port: number): Promise<Sample> {
     ]);
   };
   await work(counts.warmUp);
-  const value = await rateOf(counts.flow, () => work(counts.flow));
+  const sample = await measure({ redis, parts: [producer, worker], count: counts.flow }, work);
   await worker.call("rest");
-  return { value };
+  return sample;
 }
 
-async function bullSubmit(port: number): Promise<Sample> {
+async function bullSubmit(redis: Redis): Promise<Sample> {
   await using producer = await startPart("bull");
-  const add = (count: number) =>
-    producer.call("submitMany", {
-      port,
-      queue: "submits",
-      count,
-      specBytes,
-      inFlight: load.inFlight,
-    });
+  const at = { port: redis.port, queue: "submits" };
+  const { inFlight } = load;
+  const add = (count: number) => producer.call("submitMany", { ...at, count, specBytes, inFlight });
   await add(counts.warmUp);
-  return { value: await rateOf(counts.submit, () => add(counts.submit)) };
+  return await measure({ redis, parts: [producer], count: counts.submit }, add);
 }
 
-async function rateOf(count: number, step: () => Promise<unknown>): Promise<number> {
+interface Load {
+  readonly redis: Redis;
+  readonly parts: readonly Pick<Part<Parts["server"]>, "usage">[];
+  readonly count: number;
+}
+
+/** Jobs per second, and the processor time of Redis and the parts for each, on which others of the machine have less of a say. */
+async function measure(
+  { redis, parts, count }: Load,
+  step: (count: number) => Promise<unknown>,
+): Promise<Sample> {
+  const used = async () => {
+    const each = await Promise.all(parts.map((part) => part.usage()));
+    return each.reduce((sum, { cpuMicros }) => sum + cpuMicros, await readCpuMicros(redis.pid));
+  };
+  const before = await used();
   const startedAt = performance.now();
-  await step();
-  return (count / (performance.now() - startedAt)) * 1_000;
+  await step(count);
+  const value = (count / (performance.now() - startedAt)) * 1_000;
+  return { value, more: { cpu_us: ((await used()) - before) / count } };
 }

@@ -23,7 +23,7 @@ interface At {
 
 const options = { removeOnComplete: true, removeOnFail: true } as const;
 const queues = new Map<string, Queue>();
-let worker: Worker | undefined;
+let workers: readonly Worker[] = [];
 let done = 0;
 let startDelays: number[] = [];
 const waiters = new Set<() => void>();
@@ -73,23 +73,32 @@ async function paced(
   );
 }
 
-/** Starts the worker: `noop`, or one that runs a shell that echoes. */
+/** Starts workers, one unless told, each with so many slots: `noop`, or such that run a shell that echoes. */
 async function work(
-  load: At & { readonly slots: number; readonly kind: "noop" | "echo" },
+  load: At & {
+    readonly slots: number;
+    readonly workers?: number;
+    readonly kind: "noop" | "echo";
+  },
 ): Promise<void> {
   const perform = load.kind === "noop" ? noop : echo;
-  worker = new Worker(
-    load.queue,
-    async (job: { data: { at: number } }) => {
-      if (job.data.at > 0)
-        startDelays.push(performance.timeOrigin + performance.now() - job.data.at);
-      await perform();
-      done++;
-      for (const waiter of waiters) waiter();
-    },
-    { connection: connectionOf(load.port), concurrency: load.slots },
+  const process = async (job: { data: { at: number } }): Promise<void> => {
+    if (job.data.at > 0) startDelays.push(performance.timeOrigin + performance.now() - job.data.at);
+    await perform();
+  };
+  const settings = { connection: connectionOf(load.port), concurrency: load.slots };
+  workers = Array.from(
+    { length: load.workers ?? 1 },
+    () => new Worker(load.queue, process, settings),
   );
-  await worker.waitUntilReady();
+  // Redis has acknowledged the end of the job by then, as a server has acknowledged a result.
+  for (const worker of workers) worker.on("completed", complete);
+  await Promise.all(workers.map((worker) => worker.waitUntilReady()));
+}
+
+function complete(): void {
+  done++;
+  for (const waiter of waiters) waiter();
 }
 
 function noop(): Promise<void> {
@@ -130,13 +139,13 @@ async function empty(at: At): Promise<void> {
   await queueOf(at).obliterate({ force: true });
 }
 
-/** Ends the worker. */
+/** Ends the workers. */
 async function rest(): Promise<void> {
-  await worker?.close();
-  worker = undefined;
+  await Promise.all(workers.map((worker) => worker.close()));
+  workers = [];
 }
 
 async function stop(): Promise<void> {
-  await worker?.close(true);
+  await Promise.all(workers.map((worker) => worker.close(true)));
   for (const queue of queues.values()) await queue.close();
 }
