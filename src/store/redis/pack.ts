@@ -185,7 +185,9 @@ class Reader {
   }
 
   #list(size: number): Unpacked[] {
-    return Array.from({ length: size }, () => this.read());
+    const list: Unpacked[] = [];
+    for (let count = 0; count < size; count++) list.push(this.read());
+    return list;
   }
 
   /** An empty Lua table may have been taken for a map. */
