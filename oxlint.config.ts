@@ -32,6 +32,7 @@ const mayImport: Record<string, string[]> = {
     "logstore/frames",
     "store/redis/address.ts",
     "store/redis/check.ts",
+    "store/redis/cluster.ts",
     "store/redis/fault.ts",
   ],
   provider: [...base, ...pure],

@@ -102,6 +102,7 @@ export class Appender {
         viewOf(batch.bytes),
         log.tenant,
         news,
+        link.publishing,
       ];
       const appended = link.runDurably("append", [meta, stream], args);
       const [found] = await Promise.all([appended, registered]);

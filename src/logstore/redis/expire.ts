@@ -23,8 +23,9 @@ export async function deleteExpired(ground: ExpiryGround, now: number): Promise<
   const { link } = ground;
   let deleted = 0;
   for (let skipped = 0; ;) {
-    const range = [link.shared.expiry, "-inf", now, "LIMIT", skipped, chunk];
-    const due = toArray(await link.write("ZRANGEBYSCORE", ...range)).map(String);
+    const range = ["-inf", now, "LIMIT", skipped, chunk] as const;
+    const found = await link.write("ZRANGEBYSCORE", link.shared.expiry, ...range);
+    const due = toArray(found).map(String);
     for (let from = 0; from < due.length; from += atOnce) {
       const outcomes = await Promise.all(
         due.slice(from, from + atOnce).map((attempt) => deleteOne(ground, attempt, now)),
@@ -74,7 +75,8 @@ async function deleteLog(
   const names = [...view.segments.map(({ name }) => name), ...view.garbage, ...claimed];
   for (const name of names) await segments.delete(attempt, name);
   const { meta, stream, news } = link.keysOf(attempt);
-  return Number(await link.run("forget", [meta, stream], [view.endText ?? "", news])) === 1;
+  const args = [view.endText ?? "", news, link.publishing];
+  return Number(await link.run("forget", [meta, stream], args)) === 1;
 }
 
 async function leave(

@@ -19,6 +19,8 @@ const maxBytes = 1024 * 1024;
 const replicaMs = 1_000;
 
 interface Pending {
+  /** Of a cluster; only what is in one slot can be one transaction. */
+  readonly slot: number;
   readonly command: readonly Argument[];
   readonly bytes: number;
   readonly resolve: (answer: unknown) => void;
@@ -26,8 +28,8 @@ interface Pending {
 }
 
 /**
- * Commands that change logs, in their order. What comes while others are on their way waits for them and leaves together, as one transaction: Redis syncs
- * its file once for all of it, where it would once for every large command.
+ * Commands that change logs, in their order. What comes while others are on their way waits for them and leaves together, as one transaction (in a cluster as one
+ * for each slot): Redis syncs its file once for all of it, where it would once for every large command.
  */
 export class Flights {
   readonly #options: FlightsOptions;
@@ -40,10 +42,10 @@ export class Flights {
   }
 
   /** Errors are not explained. */
-  add(...command: readonly Argument[]): Promise<unknown> {
+  add(slot: number, command: readonly Argument[]): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const bytes = command.reduce<number>((sum, part) => sum + lengthOf(part), 0);
-    this.#gathered.push({ command, bytes, resolve, reject });
+    this.#gathered.push({ slot, command, bytes, resolve, reject });
     this.#schedule();
     return promise;
   }
@@ -58,22 +60,28 @@ export class Flights {
   }
 
   async #fly(): Promise<void> {
-    const batch = this.#takeBatch();
+    const groups = [...Map.groupBy(this.#takeBatch(), ({ slot }) => slot).values()];
     this.#flights++;
+    // Written in one go, so that nothing else comes between.
+    const sent = groups.map((group) => ({ group, answers: this.#send(group) }));
+    const confirmed = this.#options.isReplicated ? this.#confirm() : Promise.resolve();
+    await Promise.all(sent.map((one) => this.#settle(one, confirmed)));
+    this.#flights--;
+    if (this.#gathered.length > 0) this.#schedule();
+  }
+
+  async #settle({ group, answers }: Sent, confirmed: Promise<void>): Promise<void> {
     try {
-      const answers = await this.#send(batch);
-      for (const [at, { resolve, reject }] of batch.entries()) {
-        const answer = answers[at];
+      const [found] = await Promise.all([answers, confirmed]);
+      for (const [at, { resolve, reject }] of group.entries()) {
+        const answer = found[at];
         if (answer instanceof Error) reject(answer);
         else resolve(answer);
       }
     } catch (error) {
       // What waits behind a stalled server would wait too long.
       const late = explain(error).isStalled ? this.#gathered.splice(0) : [];
-      for (const { reject } of [...batch, ...late]) reject(error);
-    } finally {
-      this.#flights--;
-      if (this.#gathered.length > 0) this.#schedule();
+      for (const { reject } of [...group, ...late]) reject(error);
     }
   }
 
@@ -87,24 +95,28 @@ export class Flights {
     return this.#gathered.splice(0, count);
   }
 
-  async #send(batch: readonly Pending[]): Promise<readonly unknown[]> {
-    const { redis, isReplicated } = this.#options;
+  async #send(group: readonly Pending[]): Promise<readonly unknown[]> {
+    const { redis } = this.#options;
     const call = ([name = "", ...args]: readonly Argument[]) =>
       redis.callBuffer(String(name), ...args);
-    const [first] = batch;
-    // Written in one go, so that nothing else comes between.
-    const sent =
-      batch.length === 1 && first !== undefined
-        ? call(first.command).then(
-            (answer) => [answer],
-            (error: unknown) => [asReply(error)],
-          )
-        : transact(call, batch);
-    if (!isReplicated) return sent;
-    const [answers, replicas] = await Promise.all([sent, redis.wait(1, replicaMs)]);
-    if (replicas >= 1) return answers;
+    const [first] = group;
+    if (group.length > 1 || first === undefined) return transact(call, group);
+    return call(first.command).then(
+      (answer) => [answer],
+      (error: unknown) => [asReply(error)],
+    );
+  }
+
+  async #confirm(): Promise<void> {
+    const replicas = await this.#options.redis.wait(1, replicaMs);
+    if (replicas >= 1) return;
     throw new HodeiError("unavailable", "no replica of Redis confirmed; the outcome is unknown");
   }
+}
+
+interface Sent {
+  readonly group: readonly Pending[];
+  readonly answers: Promise<readonly unknown[]>;
 }
 
 /** All of it or, when one of the commands is refused at once, nothing. */

@@ -97,8 +97,9 @@ export class Keeper implements AsyncDisposable {
   async #sealEnded(): Promise<void> {
     const { link, queue, sealDelayMs, now, room } = this.#options;
     const until = room.isCrowded ? "+inf" : now() - sealDelayMs;
-    const range = [link.shared.ended, "-inf", until, "LIMIT", 0, mostEnded];
-    const due = toArray(await link.write("ZRANGEBYSCORE", ...range)).map(String);
+    const range = ["-inf", until, "LIMIT", 0, mostEnded] as const;
+    const found = await link.write("ZRANGEBYSCORE", link.shared.ended, ...range);
+    const due = toArray(found).map(String);
     for (const attempt of due) if (isAttemptId(attempt)) queue.add(attempt, 0);
   }
 

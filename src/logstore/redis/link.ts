@@ -1,11 +1,12 @@
-import { Redis } from "ioredis";
 import { HodeiError } from "#error.ts";
 import type { AttemptId } from "#job/id.ts";
-import { connectionOptions, type Address } from "#store/redis/address.ts";
+import type { Address } from "#store/redis/address.ts";
 import { checkServer, type Wish } from "#store/redis/check.ts";
 import { explain } from "#store/redis/fault.ts";
-import { Flights, type Argument } from "./flights.ts";
+import type { Argument } from "./flights.ts";
 import { logKeys, sharedKeys, type LogKeys, type SharedKeys } from "./keys.ts";
+import type { Lane } from "./lane.ts";
+import { lanesOf, type Lanes } from "./lanes.ts";
 import { scripts, type ScriptName } from "./scripts.ts";
 import { parseView, parseWholeView, viewFields, type LogView, type WholeView } from "./view.ts";
 
@@ -14,53 +15,42 @@ export interface LogLinkOptions extends Address {
   readonly isReplicated: boolean;
 }
 
+/** All in one slot of a cluster. */
+type Keys = readonly [string, ...string[]];
+
+/** So many servers are asked for what has moved. */
+const mostTries = 3;
+
 /**
- * The connections of a log store: one on which logs change, in the order of the calls, and one for readers, so that what they fetch delays no
- * acknowledgement. What is called in one turn of the event loop leaves together. Errors are explained.
+ * The way to the servers of a log store. Commands on one key are done in the order of the calls; what is called in one turn of the event loop leaves together.
+ * The key of a command is its first argument. Errors are explained.
  */
 export class LogLink {
   readonly instance: string;
   readonly shared: SharedKeys;
-  readonly #writer: Redis;
-  readonly #reader: Redis;
-  readonly #flights: Flights;
+  readonly lanes: Lanes;
   #isClosed = false;
 
-  constructor(options: LogLinkOptions) {
-    this.instance = options.instance;
-    this.shared = sharedKeys(options.instance);
-    const connection = connectionOptions(options);
-    this.#writer = new Redis(connection);
-    this.#reader = new Redis(connection);
-    this.#flights = new Flights({ redis: this.#writer, isReplicated: options.isReplicated });
-    for (const redis of [this.#writer, this.#reader]) redis.on("error", () => undefined); // It tries again.
-    // A server that was started again knows no scripts; these come before whatever is called.
-    this.#writer.on("ready", () => {
-      for (const { text } of Object.values(scripts)) {
-        this.#writer.script("LOAD", text).catch(() => undefined);
-      }
-    });
+  constructor({ instance, isReplicated, ...address }: LogLinkOptions) {
+    this.instance = instance;
+    this.shared = sharedKeys(instance);
+    this.lanes = lanesOf(address, isReplicated);
   }
 
-  /** Whether commands can be sent. */
+  /** Whether what belongs to all logs can be changed. */
   get isUp(): boolean {
-    return !this.#isClosed && this.#writer.status === "ready";
+    return !this.#isClosed && this.#hasLane(this.shared.open);
   }
 
-  /** Error: `failed_precondition` when the server may lose or evict what it has acknowledged, and nobody allowed that. */
+  /** What a script tells a log's followers with: in a cluster only its own servers hear of it. */
+  get publishing(): string {
+    return this.lanes.isSpread ? "SPUBLISH" : "PUBLISH";
+  }
+
+  /** Error: `failed_precondition` when a server may lose or evict what it has acknowledged, and nobody allowed that. */
   async connect(wish: Wish): Promise<void> {
-    await explained(Promise.all([this.#writer.connect(), this.#reader.connect()]));
-    await explained(checkServer(this.#reader, wish));
-  }
-
-  /** Listens on a connection of its own. */
-  duplicate(): Redis {
-    return this.#reader.duplicate({
-      enableOfflineQueue: true,
-      maxRetriesPerRequest: null,
-      autoResubscribe: true,
-      lazyConnect: true,
-    });
+    await explained(this.lanes.connect());
+    await Promise.all(this.lanes.all.map(({ reader }) => explained(checkServer(reader, wish))));
   }
 
   keysOf(attempt: AttemptId): LogKeys {
@@ -68,34 +58,29 @@ export class LogLink {
   }
 
   /** A command that may change something. */
-  write(command: string, ...args: readonly Argument[]): Promise<unknown> {
-    this.#assertOpen();
-    return explained(this.#writer.callBuffer(command, ...args));
+  write(command: string, key: string, ...args: readonly Argument[]): Promise<unknown> {
+    return this.#send(key, ({ writer }) => writer.callBuffer(command, key, ...args));
   }
 
   /** Error: `unavailable` when the outcome is unknown, `resource_exhausted` when Redis is full and nothing was changed. */
-  run(name: ScriptName, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-    return this.write("EVALSHA", scripts[name].hash, keys.length, ...keys, ...args);
+  run(name: ScriptName, keys: Keys, args: readonly Argument[]): Promise<unknown> {
+    const call = [scripts[name].hash, keys.length, ...keys, ...args];
+    return this.#send(keys[0], ({ writer }) => writer.callBuffer("EVALSHA", ...call));
   }
 
   /** A command that leaves with others, and is answered once it is as durable as was asked for. */
-  writeDurably(command: string, ...args: readonly Argument[]): Promise<unknown> {
-    this.#assertOpen();
-    return explained(this.#flights.add(command, ...args));
+  writeDurably(command: string, key: string, ...args: readonly Argument[]): Promise<unknown> {
+    return this.#send(key, ({ flights }, slot) => flights.add(slot, [command, key, ...args]));
   }
 
   /** `run`, with others and durably. */
-  runDurably(
-    name: ScriptName,
-    keys: readonly string[],
-    args: readonly Argument[],
-  ): Promise<unknown> {
-    return this.writeDurably("EVALSHA", scripts[name].hash, keys.length, ...keys, ...args);
+  runDurably(name: ScriptName, keys: Keys, args: readonly Argument[]): Promise<unknown> {
+    const call = ["EVALSHA", scripts[name].hash, keys.length, ...keys, ...args];
+    return this.#send(keys[0], ({ flights }, slot) => flights.add(slot, call));
   }
 
-  read(command: string, ...args: readonly Argument[]): Promise<unknown> {
-    this.#assertOpen();
-    return explained(this.#reader.callBuffer(command, ...args));
+  read(command: string, key: string, ...args: readonly Argument[]): Promise<unknown> {
+    return this.#send(key, ({ reader }) => reader.callBuffer(command, key, ...args));
   }
 
   async view(attempt: AttemptId): Promise<LogView | undefined> {
@@ -116,23 +101,40 @@ export class LogLink {
   /** Batches of a log's stream, and its view a moment later. */
   async rangeAndView(
     attempt: AttemptId,
-    [command = "", ...args]: readonly Argument[],
+    [command, key, ...args]: readonly [string, string, ...Argument[]],
   ): Promise<{ readonly view: LogView | undefined; readonly entries: unknown }> {
     const [entries, view] = await Promise.all([
-      this.read(String(command), ...args),
+      this.read(command, key, ...args),
       this.view(attempt),
     ]);
     return { view, entries };
   }
 
-  close(): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
-    this.#writer.disconnect();
-    this.#reader.disconnect();
+    await this.lanes[Symbol.asyncDispose]();
   }
 
-  #assertOpen(): void {
-    if (this.#isClosed) throw closed();
+  /** Sends at once. What another server has by now is sent there: whoever said so did nothing. */
+  async #send(key: string, send: (lane: Lane, slot: number) => Promise<unknown>): Promise<unknown> {
+    const slot = this.lanes.slotOf(key);
+    for (let tries = 1; ; tries++) {
+      if (this.#isClosed) throw closed();
+      try {
+        return await send(this.lanes.of(slot), slot);
+      } catch (error) {
+        if (tries < mostTries && (await this.lanes.moved(error))) continue;
+        throw explainedOf(error);
+      }
+    }
+  }
+
+  #hasLane(key: string): boolean {
+    try {
+      return this.lanes.of(this.lanes.slotOf(key)).isUp;
+    } catch {
+      return false;
+    }
   }
 }
 
@@ -169,9 +171,13 @@ async function explained<Answer>(answer: Promise<Answer>): Promise<Answer> {
   try {
     return await answer;
   } catch (cause) {
-    const isForgotten = cause instanceof Error && cause.message.startsWith("NOSCRIPT");
-    // The scripts are on their way again.
-    if (isForgotten) throw new HodeiError("unavailable", "Redis was started again", { cause });
-    throw explain(cause).error;
+    throw explainedOf(cause);
   }
+}
+
+function explainedOf(cause: unknown): Error {
+  const isForgotten = cause instanceof Error && cause.message.startsWith("NOSCRIPT");
+  // The scripts are on their way again.
+  if (isForgotten) return new HodeiError("unavailable", "Redis was started again", { cause });
+  return explain(cause).error;
 }

@@ -1,11 +1,10 @@
-import type { Redis } from "ioredis";
 import { every, type Loop } from "#every.ts";
 import type { AttemptId } from "#job/id.ts";
 import type { LogLink } from "./link.ts";
+import { Listener } from "./listener.ts";
 
 /** Changes that were missed are found out this late. */
 const pollMs = 2_000;
-const pulseMs = 5_000;
 
 /** Whoever follows a log. */
 export interface Watch extends Disposable {
@@ -21,27 +20,23 @@ interface Topic {
   readonly waiting: Set<() => void>;
 }
 
-/** Tells followers of changes: one connection that listens for all of them, and a slow poll, which makes a lost message harmless. */
+/** Tells followers of changes: few connections that listen for all of them, and a slow poll, which makes a lost message harmless. */
 export class News implements AsyncDisposable {
   readonly #link: LogLink;
-  readonly #redis: Redis;
+  readonly #listener: Listener;
   readonly #topics = new Map<string, Topic>();
   readonly #poll: Loop;
-  readonly #pulse: Loop;
-  #isConnecting = false;
 
   constructor(link: LogLink) {
     this.#link = link;
-    this.#redis = link.duplicate();
-    this.#redis.on("error", () => undefined); // It tries again.
-    this.#redis.on("message", (channel) => this.#tell(channel));
-    // Whatever happened while there was no connection was missed.
-    this.#redis.on("ready", () => this.tellAll());
-    const options = { onError: () => undefined };
-    this.#poll = every({ ...options, intervalMs: pollMs }, async () => this.tellAll());
-    // Finds out when the other side is gone without a word.
-    this.#pulse = every({ ...options, intervalMs: pulseMs }, async () => {
-      if (this.#redis.status === "ready") await this.#redis.ping();
+    this.#listener = new Listener({
+      lanes: link.lanes,
+      onTold: (channel) => this.#tell(channel),
+      onMissed: () => this.tellAll(),
+    });
+    this.#poll = every({ onError: () => undefined, intervalMs: pollMs }, async () => {
+      this.#listener.look();
+      this.tellAll();
     });
   }
 
@@ -51,7 +46,7 @@ export class News implements AsyncDisposable {
     if (topic === undefined) {
       topic = { version: 0, users: 0, waiting: new Set() };
       this.#topics.set(channel, topic);
-      void this.#subscribe(channel);
+      this.#listener.add(channel);
     }
     topic.users++;
     return this.#watchOf(channel, topic);
@@ -62,9 +57,8 @@ export class News implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#redis.disconnect();
     await this.#poll[Symbol.asyncDispose]();
-    await this.#pulse[Symbol.asyncDispose]();
+    await this.#listener[Symbol.asyncDispose]();
     this.tellAll();
   }
 
@@ -86,22 +80,9 @@ export class News implements AsyncDisposable {
       [Symbol.dispose]: () => {
         if (--topic.users > 0) return;
         this.#topics.delete(channel);
-        this.#redis.unsubscribe(channel).catch(() => undefined);
+        this.#listener.remove(channel);
       },
     };
-  }
-
-  async #subscribe(channel: string): Promise<void> {
-    try {
-      if (!this.#isConnecting) {
-        this.#isConnecting = true;
-        await this.#redis.connect();
-      }
-      await this.#redis.subscribe(channel);
-      this.#tell(channel); // What happened before was not heard.
-    } catch {
-      // The poll tells.
-    }
   }
 
   #tell(channel: string): void {

@@ -16,7 +16,7 @@ import { StreamReader } from "./stream.ts";
 
 /** How to open a log store in Redis. */
 export interface RedisLogStoreOptions {
-  /** `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/name`, `rediss+sentinel://…` or `unix:///path`. */
+  /** `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/name`, `rediss+sentinel://…`, `redis+cluster://host,host`, `rediss+cluster://…` or `unix:///path`. */
   readonly url: string;
   /** Whose logs they are, where several share a Redis. */
   readonly instance: string;
@@ -78,7 +78,7 @@ export async function openRedisLogStore(options: RedisLogStoreOptions): Promise<
   try {
     await link.connect({ isReplicated, allowsUnsafe: options.allowsUnsafe ?? false });
   } catch (error) {
-    link.close();
+    await link[Symbol.asyncDispose]();
     throw error;
   }
   const store = assemble(options, link, new Segments(link, objects));

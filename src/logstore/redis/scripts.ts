@@ -15,12 +15,12 @@ if head ~= ARGV[1] then return {'other', head} end
 redis.call('XADD', KEYS[2], ARGV[3], 'h', ARGV[4], 'p', ARGV[5])
 if head == '' then redis.call('HSET', KEYS[1], 'h', ARGV[2], 'n', ARGV[6])
 else redis.call('HSET', KEYS[1], 'h', ARGV[2]) end
-redis.call('PUBLISH', ARGV[7], '')
+redis.call(ARGV[8], ARGV[7], '')
 return {'ok'}`,
 
   end: `
 if redis.call('HSETNX', KEYS[1], 'e', ARGV[1]) == 0 then return 0 end
-redis.call('PUBLISH', ARGV[2], '')
+redis.call(ARGV[3], ARGV[2], '')
 return 1`,
 
   /** Begins to seal, unless somebody else began a short while ago. What an earlier one left is garbage from now on. */
@@ -73,7 +73,7 @@ return 1`,
 if redis.call('HGET', KEYS[1], 'e') ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('UNLINK', KEYS[2])
-redis.call('PUBLISH', ARGV[2], '')
+redis.call(ARGV[3], ARGV[2], '')
 return 1`,
 
   /** Takes what logs hold now into the sums: bytes in Redis, bytes in the archive, bytes of each tenant. Gives the first two. */

@@ -157,8 +157,8 @@ export class Sealer {
     let from = view.sealed.number;
     let count = nextCount([]);
     for (;;) {
-      const range = [stream, `${from + 1}-0`, `${view.durable.number}-0`, "COUNT", count];
-      const more = parseEntries(await link.read("XRANGE", ...range));
+      const range = [`${from + 1}-0`, `${view.durable.number}-0`, "COUNT", count] as const;
+      const more = parseEntries(await link.read("XRANGE", stream, ...range));
       for (const entry of more) {
         const own = fateOf(view.sealed.stored + bytes + entry.payload.length);
         fate ??= own;

@@ -84,10 +84,14 @@ export class RedisLogStore implements LogStore {
     const { meta, news } = link.keysOf(attempt);
     const { shared } = link;
     // What is to be done some time is noted first, so that whoever dies between leaves nothing that nobody looks after.
-    const [, , isNew, wasOpen] = await Promise.all([
+    const noted = Promise.all([
       link.writeDurably("ZADD", shared.expiry, "NX", end.expiresAt, attempt),
       link.writeDurably("ZADD", shared.ended, "NX", now(), attempt),
-      link.runDurably("end", [meta], [JSON.stringify(end), news]),
+    ]);
+    if (link.lanes.isSpread) await noted;
+    const [, isNew, wasOpen] = await Promise.all([
+      noted,
+      link.runDurably("end", [meta], [JSON.stringify(end), news, link.publishing]),
       link.writeDurably("SREM", shared.open, attempt),
       ledger.ending(attempt),
     ]);
@@ -137,7 +141,7 @@ export class RedisLogStore implements LogStore {
     await objects?.[Symbol.asyncDispose]();
     await keeper[Symbol.asyncDispose]();
     await queue[Symbol.asyncDispose]();
-    link.close();
+    await link[Symbol.asyncDispose]();
   }
 
   #isExpired({ end }: LogView): boolean {

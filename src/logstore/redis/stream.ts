@@ -31,6 +31,8 @@ export function nextCount(entries: readonly StreamEntry[]): number {
   return Math.max(1, Math.min(mostEntries, fitting, 4 * entries.length));
 }
 
+type StreamRange = readonly [command: string, key: string, ...args: (string | number)[]];
+
 /** Reads the batches of streams for readers; those who ask for the same at the same time share it. */
 export class StreamReader {
   readonly #link: LogLink;
@@ -45,7 +47,14 @@ export class StreamReader {
     const key = `${attempt} ${number} ${count}`;
     let flight = this.#flights.get(key);
     if (flight === undefined) {
-      const range = ["XRANGE", this.#stream(attempt), `${number + 1}-0`, "+", "COUNT", count];
+      const range = [
+        "XRANGE",
+        this.#stream(attempt),
+        `${number + 1}-0`,
+        "+",
+        "COUNT",
+        count,
+      ] as const;
       flight = this.#ask(attempt, range).finally(() => this.#flights.delete(key));
       this.#flights.set(key, flight);
     }
@@ -54,7 +63,7 @@ export class StreamReader {
 
   /** The last `count` batches up to `number`, the newest first. */
   before(attempt: AttemptId, number: number, count: number): Promise<StreamPart> {
-    const range = ["XREVRANGE", this.#stream(attempt), `${number}-0`, "-", "COUNT", count];
+    const range = ["XREVRANGE", this.#stream(attempt), `${number}-0`, "-", "COUNT", count] as const;
     return this.#ask(attempt, range);
   }
 
@@ -62,7 +71,7 @@ export class StreamReader {
     return this.#link.keysOf(attempt).stream;
   }
 
-  async #ask(attempt: AttemptId, range: readonly (string | number)[]): Promise<StreamPart> {
+  async #ask(attempt: AttemptId, range: StreamRange): Promise<StreamPart> {
     const { view, entries } = await this.#link.rangeAndView(attempt, range);
     return { view, entries: parseEntries(entries) };
   }

@@ -18,7 +18,7 @@ export interface Address {
   readonly commandTimeoutMs: number;
 }
 
-type OneOptions = Omit<RedisOptions, "replyMapping">;
+export type OneOptions = Omit<RedisOptions, "replyMapping">;
 
 /**
  * How a connection is made so that nothing hangs: commands are not kept while there is none, and none is sent twice. Error: `invalid_argument`
@@ -87,11 +87,6 @@ function whereOf(address: Address): RedisOptions {
         sentinelTLS: secure,
         enableTLSForSentinelMode: true,
       };
-    case "redis+cluster":
-    case "rediss+cluster":
-      throw new HodeiError("invalid_argument", "a cluster of Redis keeps jobs, and no logs", {
-        hint: "keep logs elsewhere: HODEI_LOG_STORE=files",
-      });
     default:
       throw refused();
   }

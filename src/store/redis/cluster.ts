@@ -48,21 +48,57 @@ export function ownerConnector(seeds: readonly Node[], key: string) {
   };
 }
 
+/** Which primary has which slots, and all nodes that are known. */
+export interface SlotMap {
+  readonly ranges: readonly SlotRange[];
+  readonly nodes: readonly Node[];
+}
+
+export interface SlotRange {
+  readonly from: number;
+  readonly to: number;
+  readonly owner: Node | undefined;
+}
+
 interface Owner {
   readonly owner: Node;
   readonly nodes: readonly Node[];
 }
 
-/** Asks one node after the other until one knows. */
 async function findOwner(
   nodes: readonly Node[],
   options: RedisOptions,
   key: string,
 ): Promise<Owner> {
+  return askOneOf(nodes, options, async (asked, node) => {
+    const slot = Number(await asked.cluster("KEYSLOT", key));
+    const map = slotMapOf(await asked.cluster("SLOTS"), node);
+    const owner = map.ranges.find(({ from, to }) => from <= slot && slot <= to)?.owner;
+    if (owner === undefined) throw new Error(`nobody in the cluster has slot ${slot}`);
+    return { owner, nodes: map.nodes };
+  });
+}
+
+/** Asks in an order of chance those that are known, then the seeds. */
+export function findSlots(
+  { known, seeds }: { readonly known: readonly Node[]; readonly seeds: readonly Node[] },
+  options: RedisOptions,
+): Promise<SlotMap> {
+  return askOneOf([...shuffled(known), ...seeds], options, async (asked, node) =>
+    slotMapOf(await asked.cluster("SLOTS"), node),
+  );
+}
+
+/** Asks one node after the other until one knows. */
+async function askOneOf<Answer>(
+  nodes: readonly Node[],
+  options: RedisOptions,
+  ask: (asked: Redis, node: Node) => Promise<Answer>,
+): Promise<Answer> {
   let last: unknown = new Error("no node of the cluster was named");
   for (const node of nodes) {
     try {
-      return await askNode(node, options, key);
+      return await askNode(node, options, ask);
     } catch (error) {
       last = error;
     }
@@ -70,7 +106,11 @@ async function findOwner(
   throw last;
 }
 
-async function askNode(node: Node, options: RedisOptions, key: string): Promise<Owner> {
+async function askNode<Answer>(
+  node: Node,
+  options: RedisOptions,
+  ask: (asked: Redis, node: Node) => Promise<Answer>,
+): Promise<Answer> {
   const { username, password, tls, connectTimeout, commandTimeout } = options;
   const limits = { connectTimeout, commandTimeout, maxRetriesPerRequest: 0 } as const;
   const asked = new Redis({
@@ -90,8 +130,7 @@ async function askNode(node: Node, options: RedisOptions, key: string): Promise<
   });
   try {
     await asked.connect();
-    const slot = Number(await asked.cluster("KEYSLOT", key));
-    return ownerOf(await asked.cluster("SLOTS"), slot, node);
+    return await ask(asked, node);
   } catch (error) {
     throw problem ?? error;
   } finally {
@@ -99,14 +138,13 @@ async function askNode(node: Node, options: RedisOptions, key: string): Promise<
   }
 }
 
-function ownerOf(answer: unknown, slot: number, asked: Node): Owner {
-  const ranges = (answer as readonly unknown[]).map((range) => {
+function slotMapOf(answer: unknown, asked: Node): SlotMap {
+  const found = (answer as readonly unknown[]).map((range) => {
     const [from, to, ...nodes] = range as readonly [number, number, ...unknown[]];
     return { from, to, nodes: nodes.map((node) => nodeOf(node, asked)) };
   });
-  const owner = ranges.find(({ from, to }) => from <= slot && slot <= to)?.nodes[0];
-  if (owner === undefined) throw new Error(`nobody in the cluster has slot ${slot}`);
-  return { owner, nodes: ranges.flatMap(({ nodes }) => nodes) };
+  const ranges = found.map(({ from, to, nodes }) => ({ from, to, owner: nodes[0] }));
+  return { ranges, nodes: found.flatMap(({ nodes }) => nodes) };
 }
 
 /** A node that does not know its own address leaves it out. */
