@@ -26,14 +26,12 @@ beforeAll(async () => {
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
-const urlOf = ({ hosts }: RedisCluster) => `redis+cluster://${hosts}`;
-
 storeConformance("redis cluster", () => {
-  return openRedisStore({ url: urlOf(cluster), instance: `test-${++instances}` });
+  return openRedisStore({ url: cluster.url, instance: `test-${++instances}` });
 });
 
 replicaConformance("redis cluster", {
-  open: () => openRedisStore({ url: urlOf(cluster), instance: `replicas-${instances}` }),
+  open: () => openRedisStore({ url: cluster.url, instance: `replicas-${instances}` }),
   renew: () => void instances++,
 });
 
@@ -42,7 +40,7 @@ async function openStore(
   instance: string,
   change: Partial<RedisStoreOptions> = {},
 ): Promise<Store> {
-  const store = await openRedisStore({ url: urlOf(where), instance, ...change });
+  const store = await openRedisStore({ url: where.url, instance, ...change });
   onTestFinished(() => store[Symbol.asyncDispose]());
   return store;
 }
@@ -119,15 +117,15 @@ describe("an instance in a cluster", () => {
     const store = await openStore(cluster, "original");
     await fillStore(store);
     await store.submitJobs([large(7)], dawn);
-    const from = await openRedisDump({ url: urlOf(cluster), instance: "original" });
+    const from = await openRedisDump({ url: cluster.url, instance: "original" });
     onTestFinished(() => from[Symbol.asyncDispose]());
-    const to = await openRedisDump({ url: urlOf(cluster), instance: "copy" });
+    const to = await openRedisDump({ url: cluster.url, instance: "copy" });
     onTestFinished(() => to[Symbol.asyncDispose]());
     expect(await to.load(from.dump())).toMatchObject({ jobs: 6 });
     expect(await collect(to)).toEqual(await collect(from));
     const copy = await openStore(cluster, "copy");
     await using _following = await copy.follow?.(() => undefined);
-    const again = openRedisDump({ url: urlOf(cluster), instance: "copy" });
+    const again = openRedisDump({ url: cluster.url, instance: "copy" });
     await expect(again).rejects.toThrow("is in use");
   });
 

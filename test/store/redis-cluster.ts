@@ -1,4 +1,4 @@
-import { Redis } from "ioredis";
+import { Cluster, Redis } from "ioredis";
 import { freePort, RedisServer } from "./redis-server.ts";
 
 export interface Member {
@@ -24,6 +24,14 @@ export class RedisCluster implements AsyncDisposable {
 
   get hosts(): string {
     return this.members.map(({ port }) => `127.0.0.1:${port}`).join(",");
+  }
+
+  get url(): string {
+    return `redis+cluster://${this.hosts}`;
+  }
+
+  connect(): Cluster {
+    return new Cluster(this.members.map(({ port }) => ({ host: "127.0.0.1", port })));
   }
 
   /** Shares the slots among so many primaries. */

@@ -1,3 +1,4 @@
+import { Redis } from "ioredis";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -27,6 +28,10 @@ export class RedisServer {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     return this;
+  }
+
+  connect(): Redis {
+    return new Redis(this.path);
   }
 
   signal(name: NodeJS.Signals): void {
