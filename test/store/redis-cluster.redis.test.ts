@@ -151,23 +151,8 @@ describe("an instance in a cluster", () => {
 
   test("follows its slot when that is given to another server", async () => {
     const store = await openStore(cluster, "resharded");
-    const from = await cluster.ownerOf("hodei:{resharded}:n");
-    const other = cluster.members.find((member) => member !== from);
-    if (other === undefined) throw new Error("there is one server only");
-    const slot = Number(await from.client.cluster("KEYSLOT", "{resharded}"));
     await submit(store);
-    const keys = await from.client.keys("hodei:{resharded}:*");
-    const [fromId, toId] = [
-      String(await from.client.cluster("MYID")),
-      String(await other.client.cluster("MYID")),
-    ];
-    await other.client.call("CLUSTER", "SETSLOT", String(slot), "IMPORTING", fromId);
-    await from.client.call("CLUSTER", "SETSLOT", String(slot), "MIGRATING", toId);
-    const place = ["127.0.0.1", String(other.port), "", "0", "5000", "KEYS"];
-    await from.client.call("MIGRATE", ...place, ...keys);
-    for (const { client } of [other, from]) {
-      await client.call("CLUSTER", "SETSLOT", String(slot), "NODE", toId);
-    }
+    await cluster.moveSlot("hodei:{resharded}:n");
     await vi.waitUntil(() => submit(store).then(Boolean, () => false), 30_000);
     const [demand] = await store.readDemand(dawn);
     expect(demand?.queued).toBe(2);

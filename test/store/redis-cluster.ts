@@ -72,13 +72,34 @@ export class RedisCluster implements AsyncDisposable {
   /** The member that has the slot of a key. */
   async ownerOf(key: string): Promise<Member> {
     for (const member of this.members) {
-      const said = await member.client.get(key).then(
+      const said = await member.client.exists(key).then(
         () => true,
         () => false,
       );
       if (said) return member;
     }
     throw new Error(`nobody has the slot of ${key}`);
+  }
+
+  /** Gives the slot of a key to another server, with all that is in it. */
+  async moveSlot(key: string): Promise<void> {
+    const from = await this.ownerOf(key);
+    const to = this.members.find((member) => member !== from);
+    if (to === undefined) throw new Error("there is one server only");
+    const slot = Number(await from.client.cluster("KEYSLOT", key));
+    const fromId = String(await from.client.cluster("MYID"));
+    const toId = String(await to.client.cluster("MYID"));
+    await to.client.call("CLUSTER", "SETSLOT", String(slot), "IMPORTING", fromId);
+    await from.client.call("CLUSTER", "SETSLOT", String(slot), "MIGRATING", toId);
+    const place = ["127.0.0.1", String(to.port), "", "0", "5000", "KEYS"];
+    for (;;) {
+      const keys = (await from.client.cluster("GETKEYSINSLOT", slot, 100)) as string[];
+      if (keys.length === 0) break;
+      await from.client.call("MIGRATE", ...place, ...keys);
+    }
+    for (const { client } of [to, from]) {
+      await client.call("CLUSTER", "SETSLOT", String(slot), "NODE", toId);
+    }
   }
 
   async #add(): Promise<Member> {
