@@ -10,7 +10,7 @@ export const redisShape = {
   ),
   redisUrl: text(
     "redis://127.0.0.1:6379",
-    "The Redis: `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/name`, `rediss+sentinel://host,host/name`, `redis+cluster://host,host` and `rediss+cluster://host,host` (jobs only, no logs) or `unix:///path`; with `user:password@` where it asks for them",
+    "The Redis: `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/name`, `rediss+sentinel://host,host/name`, `redis+cluster://host,host`, `rediss+cluster://host,host` or `unix:///path`; with `user:password@` where it asks for them",
   ),
   redisInstance: instance(
     "default",

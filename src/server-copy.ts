@@ -87,8 +87,6 @@ async function openRedis(place: string): Promise<Place> {
   const { openRedisDump } = await import("#store/redis/dump.ts");
   await using parts = new AsyncDisposableStack();
   const store = parts.use(await openRedisDump({ url, instance }));
-  // A cluster keeps no logs.
-  if (/^rediss?\+cluster:/.test(url)) return placeOf({ store, logs: undefined }, parts.move());
   const { openRedisLogStore } = await import("#logstore/redis/open.ts");
   const logs = parts.use(
     await openRedisLogStore({

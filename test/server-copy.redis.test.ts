@@ -6,12 +6,12 @@ import { openRedisLogStore } from "#logstore/redis/open.ts";
 import { copyStores } from "#server-copy.ts";
 import { openSqliteStore } from "#store/sqlite/open.ts";
 import { readAll, Writer } from "./conformance/log-model.ts";
+import { redisPlaces } from "./logstore/redis-ground.ts";
 import { later, newFolder, quotaBytesPerAttempt } from "./logstore/folder.ts";
 import { fillStore } from "./store/filled.ts";
-import { RedisServer } from "./store/redis-server.ts";
 
-test("copies logs into Redis and back", async () => {
-  const redis = await new RedisServer().start();
+test.for(redisPlaces)("copies logs into %s and back", async ([, start]) => {
+  const redis = await start();
   onTestFinished(() => redis[Symbol.asyncDispose]());
   const directory = newFolder();
   mkdirSync(directory, { recursive: true });
