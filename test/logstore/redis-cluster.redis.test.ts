@@ -174,6 +174,24 @@ test("a slot that is given to another server is followed by those who write and 
   expect(await readAll(other, second.attempt)).toEqual(second.records);
 });
 
+test("a log's end that one server has and the note of which another has lost is noted again", async () => {
+  const shared = new Shared(cluster);
+  const store = await shared.open({ sealDelayMs: 3_600_000 });
+  const writer = new Writer();
+  await appendLines(store, writer, 1);
+  await store.end(writer.attempt, { expiresAt: later });
+  const note = (name: string) => `hodei:{${shared.instance}}:logs:${name}`;
+  const noted = () =>
+    Promise.all(["ended", "expiry"].map((name) => shared.redis.zcard(note(name))));
+  expect(await noted()).toEqual([1, 1]);
+  // As a failover to a replica that was behind leaves it.
+  await shared.redis.zrem(note("ended"), writer.attempt);
+  await shared.redis.zrem(note("expiry"), writer.attempt);
+  await cluster.moveSlot(note("open"));
+  await expect.poll(noted, { timeout: 20_000 }).toEqual([1, 1]);
+  expect(await shared.redis.zscore(note("expiry"), writer.attempt)).toBe(String(later));
+});
+
 test("a cluster is refused of which one server may lose what it acknowledged", async () => {
   const own = await ownCluster();
   await own.members[1]?.client.config("SET", "appendonly", "no");

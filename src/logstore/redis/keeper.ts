@@ -4,11 +4,13 @@ import { isAttemptId } from "#job/id.ts";
 import type { Appender } from "./append.ts";
 import type { Ledger } from "./ledger.ts";
 import { toArray, type LogLink } from "./link.ts";
+import type { Notes } from "./notes.ts";
 import type { Room } from "./room.ts";
 import type { SealQueue } from "./seal-queue.ts";
 
 export interface KeeperOptions {
   readonly link: LogLink;
+  readonly notes: Notes;
   readonly ledger: Ledger;
   readonly room: Room;
   readonly appender: Appender;
@@ -68,7 +70,8 @@ export class Keeper implements AsyncDisposable {
 
   async round(): Promise<void> {
     await this.count();
-    const { link, appender, room } = this.#options;
+    const { link, notes, appender, room } = this.#options;
+    await notes.refresh();
     if (room.isCrowded) this.#makeRoom();
     appender.forgetIdle();
     const leads = await link.run("lead", [link.shared.leader], [this.#token, leaseMs]);

@@ -21,6 +21,7 @@ export class Lane {
   readonly reader: Redis;
   readonly flights: Flights;
   #connecting: Promise<void> | undefined;
+  #connections = 0;
 
   constructor({ connection, name, isReplicated }: LaneOptions) {
     this.name = name;
@@ -30,10 +31,16 @@ export class Lane {
     for (const redis of [this.writer, this.reader]) redis.on("error", () => undefined); // It tries again.
     // A server that was started again knows no scripts; these come before whatever is called.
     this.writer.on("ready", () => {
+      this.#connections++;
       for (const { text } of Object.values(scripts)) {
         this.writer.script("LOAD", text).catch(() => undefined);
       }
     });
+  }
+
+  /** Names the connection on which logs change, which is another one each time that it comes back. */
+  get connection(): string {
+    return `${this.name} ${this.#connections}`;
   }
 
   /** Whether commands can be sent. */

@@ -6,6 +6,7 @@ import { Keeper } from "./keeper.ts";
 import { Ledger } from "./ledger.ts";
 import { LogLink } from "./link.ts";
 import { News } from "./news.ts";
+import { Notes } from "./notes.ts";
 import type { OpenLog } from "./open-log.ts";
 import { Room } from "./room.ts";
 import { SealQueue } from "./seal-queue.ts";
@@ -134,8 +135,9 @@ function assemble(options: RedisLogStoreOptions, link: LogLink, segments: Segmen
     },
   });
   const sealDelayMs = options.sealDelayMs ?? 5 * 60_000;
-  const keeper = new Keeper({ link, ledger, room, appender, queue, sealDelayMs, now, log });
+  const notes = new Notes(link);
+  const keeper = new Keeper({ link, notes, ledger, room, appender, queue, sealDelayMs, now, log });
   const news = new News(link);
   const streams = new StreamReader(link);
-  return { news, segments, streams, appender, ledger, queue, keeper, log, now };
+  return { news, notes, segments, streams, appender, ledger, queue, keeper, log, now };
 }

@@ -16,6 +16,7 @@ import type { Ledger } from "./ledger.ts";
 import { closed, type LogLink } from "./link.ts";
 import type { News } from "./news.ts";
 import { readLog, type ReadGround } from "./reader.ts";
+import type { Notes } from "./notes.ts";
 import type { SealQueue } from "./seal-queue.ts";
 import type { Segments } from "./segments.ts";
 import type { StreamReader } from "./stream.ts";
@@ -24,6 +25,7 @@ import type { LogView } from "./view.ts";
 export interface RedisLogStoreParts {
   readonly link: LogLink;
   readonly news: News;
+  readonly notes: Notes;
   readonly segments: Segments;
   readonly streams: StreamReader;
   readonly appender: Appender;
@@ -80,14 +82,11 @@ export class RedisLogStore implements LogStore {
   async end(attempt: AttemptId, end: LogEnd): Promise<void> {
     checkId(attempt);
     this.#assertOpen();
-    const { link, appender, ledger, keeper, now } = this.#parts;
+    const { link, notes, appender, ledger, keeper, now } = this.#parts;
     const { meta, news } = link.keysOf(attempt);
     const { shared } = link;
     // What is to be done some time is noted first, so that whoever dies between leaves nothing that nobody looks after.
-    const noted = Promise.all([
-      link.writeDurably("ZADD", shared.expiry, "NX", end.expiresAt, attempt),
-      link.writeDurably("ZADD", shared.ended, "NX", now(), attempt),
-    ]);
+    const noted = notes.note(attempt, { endedAt: now(), expiresAt: end.expiresAt });
     if (link.lanes.isSpread) await noted;
     const [, isNew, wasOpen] = await Promise.all([
       noted,
