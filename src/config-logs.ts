@@ -15,7 +15,7 @@ export const logsShape = {
   ),
   logQuotaBytesPerTenant: whole(
     { least: 0, most: 2 ** 50, standard: 0 },
-    "When the logs of a tenant in Redis and its archive have more bytes, its logs keep only their first and last 128 KiB; 0: no bound",
+    "When the logs of a tenant, with those in the archive, have more bytes, its logs keep only their first and last 128 KiB; 0: no bound",
   ),
   logLiveBytes: whole(
     { least: 64 * 1024, most: 1024 * mebibyte, standard: 4 * mebibyte },

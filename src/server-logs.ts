@@ -31,6 +31,7 @@ export async function openLogs(
   const files = await openFileLogStore({
     directory: join(ground.directory, "logs"),
     quotaBytesPerAttempt: config.logQuotaBytes,
+    quotaBytesPerTenant: config.logQuotaBytesPerTenant,
     shipping: objects && {
       objects,
       delayMs: config.logArchiveDelayMs,

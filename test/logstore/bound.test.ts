@@ -87,7 +87,9 @@ describe("a full journal", () => {
       queuedBytes: 0,
       add: (pending: PendingFrame) => void passed.push(pending),
     };
-    const logs = new Map([1, 2].map((key) => [key, new FileLog(new Writer().attempt, 1_000)]));
+    const logs = new Map(
+      [1, 2].map((key) => [key, new FileLog(new Writer().attempt, { halfBytesOf: () => 500 })]),
+    );
     const [noisy, quiet] = [...logs.values()];
     if (noisy === undefined || quiet === undefined) throw new Error("there are two logs");
     noisy.journalBytes = 900_000;

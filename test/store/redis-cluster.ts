@@ -93,7 +93,7 @@ export class RedisCluster implements AsyncDisposable {
     await from.client.call("CLUSTER", "SETSLOT", String(slot), "MIGRATING", toId);
     const place = ["127.0.0.1", String(to.port), "", "0", "5000", "KEYS"];
     for (;;) {
-      const keys = (await from.client.cluster("GETKEYSINSLOT", slot, 100)) as string[];
+      const keys = await from.client.cluster("GETKEYSINSLOT", slot, 100);
       if (keys.length === 0) break;
       await from.client.call("MIGRATE", ...place, ...keys);
     }

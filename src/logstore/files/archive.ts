@@ -34,6 +34,8 @@ export interface Pack {
   readonly indexAt: number;
   readonly expiresAt: number;
   readonly createdAt: number;
+  /** Bytes of the logs of each tenant, by its number. */
+  readonly tenants: ReadonlyMap<number, number>;
   /** Whether the whole is on this disk. */
   isLocal: boolean;
   /** Whether the whole is stored as an object. */
@@ -204,12 +206,12 @@ export class Archive {
   }
 
   #add(tail: PackTail, found: Pick<Pack, "number" | "isLocal" | "isRemote" | "createdAt">): Pack {
-    const { logs, indexAt, bytes, expiresAt, attempts } = tail;
+    const { logs, indexAt, bytes, expiresAt, attempts, tenants } = tail;
     const { number } = found;
     const path = this.#pathOf(number, "pack");
     const tailPath = this.#pathOf(number, "tail");
     const key = objectKey(tail);
-    const pack = { ...found, path, tailPath, key, logs, indexAt, bytes, expiresAt };
+    const pack = { ...found, path, tailPath, key, logs, indexAt, bytes, expiresAt, tenants };
     this.#packs.set(number, pack);
     for (const [index, attempt] of attempts.entries()) {
       if (attempt !== undefined) this.#table.add(attempt, { file: number, index });

@@ -18,8 +18,6 @@ export interface KeeperOptions {
   readonly partFolder: string;
   /** The journal is shortened when it grows beyond this. */
   readonly journalBytes: number;
-  /** A part takes no more when it holds so many bytes of batches. */
-  readonly partBytes: number;
   /** Called when the journal has become shorter, or could not be made so. */
   readonly settled: (outcome: "shortened" | "stuck") => void;
   /** Called when a log has ended, or ended ones were packed. */
@@ -107,7 +105,7 @@ export class Keeper {
   /** Forgets a log that was deleted before it came into the archive. */
   async discard(log: FileLog): Promise<void> {
     if (this.#ended.delete(log)) this.#endedBytes -= log.durable.mark.stored;
-    const { parts } = log;
+    const parts = [...log.parts, ...log.takeRemoved(Infinity)];
     log.parts = [];
     log.releaseAll();
     for (const { path } of parts) await unlink(path);
@@ -195,7 +193,7 @@ export class Keeper {
 
   /** The log is in the archive now, and nowhere else; readers go on there. */
   async #leave(log: FileLog, part: Part): Promise<void> {
-    const old = log.parts;
+    const old = [...log.parts, ...log.takeRemoved(Infinity)];
     log.parts = part.blocks.length === 0 ? [] : [part];
     log.releaseAll();
     this.#options.logs.delete(log.attempt);
@@ -233,13 +231,23 @@ export class Keeper {
 
   /** Moves what an open log has in the journal to parts. */
   async #spill(log: FileLog): Promise<void> {
+    log.isMoving = true;
+    try {
+      await this.#spillAll(log);
+    } finally {
+      log.isMoving = false;
+    }
+    log.dropParts();
+  }
+
+  async #spillAll(log: FileLog): Promise<void> {
     const all = [...log.entries];
     const head = all.filter(({ number }) => number <= (log.headEnd ?? Infinity));
     for (const isTail of [false, true]) {
       const entries = isTail ? all.slice(head.length) : head;
-      for (const group of chunksOf(entries, spillBytes)) await this.#spillGroup(log, group, isTail);
+      const mostBytes = isTail ? Math.min(spillBytes, log.partBytes) : spillBytes;
+      for (const group of chunksOf(entries, mostBytes)) await this.#spillGroup(log, group, isTail);
     }
-    for (const { path } of log.takeDroppedParts()) await unlink(path);
   }
 
   async #spillGroup(log: FileLog, entries: readonly Entry[], isTail: boolean): Promise<void> {
@@ -253,7 +261,9 @@ export class Keeper {
     for (const chunk of chunksOf(entries, blockBytes)) {
       const frames = chunk.flatMap((entry) => read.found.get(entry) ?? []);
       if (frames.length === 0) continue;
-      const { block, pieces } = await makeBlock(frames, { at, isTail });
+      // The journal may be gone before another batch says what was dropped.
+      const { dropped } = log;
+      const { block, pieces } = await makeBlock(frames, { at, isTail, dropped });
       blocks.push(block);
       bytes.push(...pieces);
       for (const piece of pieces) at += piece.length;
@@ -271,7 +281,7 @@ export class Keeper {
 
   #partFor(log: FileLog, { from, isTail }: { from: number; isTail: boolean }): Part {
     const newest = log.parts.at(-1);
-    const fits = newest?.isTail === isTail && newest.payloadBytes < this.#options.partBytes;
+    const fits = newest?.isTail === isTail && newest.payloadBytes < log.partBytes;
     if (newest !== undefined && fits) return newest;
     const name = `${log.attempt}.${String(from).padStart(12, "0")}.part`;
     return new Part(join(this.#options.partFolder, name), []);
@@ -282,9 +292,9 @@ function isSmall({ durable }: FileLog): boolean {
   return durable.mark.stored < largeBytes;
 }
 
-function describe({ attempt, durable, dropped, end }: FileLog, blocks: readonly Block[]) {
+function describe({ attempt, durable, dropped, end, tenant }: FileLog, blocks: readonly Block[]) {
   const expiresAt = end?.expiresAt ?? 0;
-  return { attempt, ...durable, dropped, expiresAt, missing: end?.missing, blocks };
+  return { attempt, ...durable, dropped, expiresAt, missing: end?.missing, blocks, tenant };
 }
 
 /** Logs that expire in the same hour, or much later on the same day, share a file. */

@@ -5,6 +5,7 @@ import { headerBytes, noMark, type Frame, type Mark } from "#logstore/frames/fra
 import type { ArchivedLog } from "./pack.ts";
 import type { Block } from "#logstore/frames/block.ts";
 import type { Part } from "./part.ts";
+import type { Quota } from "./quota.ts";
 import type { Segment } from "./segment.ts";
 
 /** Where a batch stands in the journal. */
@@ -30,6 +31,8 @@ export type Place =
  */
 export class FileLog {
   readonly attempt: AttemptId;
+  /** Whose it is, as a number; 0: nobody said. */
+  tenant = 0;
   /** What was taken, durable or not. */
   accepted: { readonly number: number; readonly mark: Mark } = { number: 0, mark: noMark };
   /** What is durable. */
@@ -47,18 +50,32 @@ export class FileLog {
   /** The journal was damaged when it was opened: the next batch may leave a hole, which becomes a gap. */
   mayJump = false;
   readers = 0;
+  /** What is in the journal is being copied to parts, and goes with those. */
+  isMoving = false;
   /** Bytes of it that are in the journal or on their way, without what the quota removed. */
   journalBytes = 0;
   /** Frames that wait for room in the journal. */
   heldFrames = 0;
   /** Last batch of the head; undefined while everything is. */
   headEnd: number | undefined;
-  readonly #halfQuota: number;
+  readonly #quota: Pick<Quota, "halfBytesOf">;
   #tailBytes = 0;
+  /** Parts that the quota removed; their files stay until that is durable. */
+  #removed: Part[] = [];
 
-  constructor(attempt: AttemptId, quotaBytes: number) {
+  constructor(attempt: AttemptId, quota: Pick<Quota, "halfBytesOf">) {
     this.attempt = attempt;
-    this.#halfQuota = Math.floor(quotaBytes / 2);
+    this.#quota = quota;
+  }
+
+  /** A part takes no more when it holds so many bytes of batches: what the quota removes goes by whole parts. */
+  get partBytes(): number {
+    return this.#quota.halfBytesOf(this.tenant) / 4;
+  }
+
+  /** Bytes of it on this disk or on their way there. */
+  get storedBytes(): number {
+    return this.parts.reduce((sum, { bytes }) => sum + bytes, this.journalBytes);
   }
 
   /** Whether nothing of it is stored or on its way. */
@@ -70,11 +87,32 @@ export class FileLog {
   place(entry: Entry, mark: Mark): void {
     this.durable = { number: entry.number, mark };
     this.entries.push(entry);
-    if (this.headEnd === undefined && mark.stored > this.#halfQuota)
-      this.headEnd = entry.number - 1;
+    const halfBytes = this.#quota.halfBytesOf(this.tenant);
+    if (this.headEnd === undefined && mark.stored > halfBytes) this.headEnd = entry.number - 1;
     if (this.headEnd === undefined) return;
     this.#tailBytes += entry.payloadBytes;
-    this.#dropOldTail();
+    this.#dropOldTail(halfBytes);
+  }
+
+  /** Takes notice that the quota had removed everything up to there behind the head: it stays so, also where there would be room for it now. */
+  dropAgain(number: number): void {
+    this.dropped = Math.max(this.dropped, number);
+    for (const part of this.parts.filter(
+      ({ isTail, lastNumber }) => isTail && lastNumber <= number,
+    )) {
+      this.#remove(part);
+    }
+    if (this.headEnd === undefined) {
+      this.headEnd = number - 1;
+      const tail = this.entries.filter((entry) => entry.number >= number);
+      this.#tailBytes = tail.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0);
+    }
+    const from = firstIndex(this.entries, (entry) => entry.number > (this.headEnd ?? 0));
+    const to = firstIndex(this.entries, (entry) => entry.number > number);
+    for (const entry of this.entries.splice(from, Math.max(0, to - from))) {
+      this.#tailBytes -= entry.payloadBytes;
+      this.#forget(entry);
+    }
   }
 
   /** Takes a part that was found on the disk; `place` takes what is newer. */
@@ -84,25 +122,29 @@ export class FileLog {
     if (newest === undefined) return;
     this.durable = { number: newest.lastNumber, mark: newest.mark };
     this.dropped = Math.max(this.dropped, newest.dropped);
+    this.tenant ||= newest.tenant ?? 0;
     if (part.isTail) {
       this.headEnd ??= part.firstNumber - 1;
       this.#tailBytes += part.payloadBytes;
     }
   }
 
-  /** Parts that the quota no longer has room for; the caller deletes their files. */
-  takeDroppedParts(): Part[] {
-    const dropped: Part[] = [];
+  /** Removes the parts that the quota no longer has room for. */
+  dropParts(): void {
+    const halfBytes = this.#quota.halfBytesOf(this.tenant);
     while (this.parts.length > 0) {
-      const at = this.parts.findIndex(({ isTail }) => isTail);
-      const oldest = this.parts[at];
-      if (oldest === undefined || this.#tailBytes - oldest.payloadBytes < this.#halfQuota) break;
-      this.parts.splice(at, 1);
-      this.#tailBytes -= oldest.payloadBytes;
-      this.dropped = Math.max(this.dropped, oldest.lastNumber);
-      dropped.push(oldest);
+      const oldest = this.parts.find(({ isTail }) => isTail);
+      if (oldest === undefined || this.#tailBytes - oldest.payloadBytes < halfBytes) break;
+      this.#remove(oldest);
     }
-    return dropped;
+  }
+
+  /** Removed parts, now that it is durable that everything up to `dropped` is; the caller deletes their files. */
+  takeRemoved(dropped: number): readonly Part[] {
+    if (this.#removed.length === 0) return this.#removed;
+    const taken = this.#removed.filter(({ lastNumber }) => lastNumber <= dropped);
+    this.#removed = this.#removed.filter((part) => !taken.includes(part));
+    return taken;
   }
 
   /** The batches `from` to `to` were copied from the journal to `part`, as these blocks. */
@@ -151,21 +193,28 @@ export class FileLog {
     return entry === undefined ? this.durable.number : entry.number - 1;
   }
 
-  #dropOldTail(): void {
+  #dropOldTail(halfBytes: number): void {
     const head = this.headEnd ?? 0;
     // A tail part is older than every entry, and it goes as a whole.
-    if (this.parts.some(({ isTail }) => isTail)) return;
+    if (this.isMoving || this.parts.some(({ isTail }) => isTail)) return;
     const from = firstIndex(this.entries, ({ number }) => number > head);
     let count = 0;
     for (let at = from; at < this.entries.length - 1; at++) {
       const entry = this.entries[at];
-      if (entry === undefined || this.#tailBytes <= this.#halfQuota) break;
+      if (entry === undefined || this.#tailBytes <= halfBytes) break;
       this.#tailBytes -= entry.payloadBytes;
       this.dropped = entry.number;
       this.#forget(entry);
       count++;
     }
     if (count > 0) this.entries.splice(from, count);
+  }
+
+  #remove(part: Part): void {
+    this.parts = this.parts.filter((one) => one !== part);
+    this.#tailBytes -= part.payloadBytes;
+    this.dropped = Math.max(this.dropped, part.lastNumber);
+    this.#removed.push(part);
   }
 
   #forget(entry: Entry): void {
@@ -178,9 +227,9 @@ export class FileLog {
 /** A log as the archive has it. */
 export function archivedLog(
   { log: archived, part }: { readonly log: ArchivedLog; readonly part: Part },
-  quotaBytes: number,
+  quota: Quota,
 ): FileLog {
-  const log = new FileLog(archived.attempt, quotaBytes);
+  const log = new FileLog(archived.attempt, quota);
   log.parts = part.blocks.length === 0 ? [] : [part];
   log.durable = { number: archived.number, mark: archived.mark };
   log.dropped = archived.dropped;

@@ -7,6 +7,7 @@ import { RecentFrames } from "./cache.ts";
 import { realDisk, type Disk, type WarningLog } from "./disk.ts";
 import { Journal } from "./journal.ts";
 import { Keeper } from "./keeper.ts";
+import { Quota } from "./quota.ts";
 import { recover } from "./recover.ts";
 import { Shipper, type Shipping } from "./shipper.ts";
 import { FileLogStore } from "./store.ts";
@@ -17,6 +18,8 @@ export interface FileLogStoreOptions {
   readonly directory: string;
   /** Bytes that one attempt may keep: the first half of it and the last half. */
   readonly quotaBytesPerAttempt: number;
+  /** When the logs of a tenant, here and in the archive, have more bytes than this, its logs keep their first and last bytes only; 0: no bound. */
+  readonly quotaBytesPerTenant?: number;
   /** Size of one journal file. */
   readonly segmentBytes?: number;
   /** Beyond this the journal is shortened by moving logs out of it; with two files more it takes no more of the logs that fill it. */
@@ -62,16 +65,13 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Op
   const { shipping } = options;
   const archive = await Archive.open({ folder: archiveFolder, log, objects: shipping?.objects });
   const quotaBytes = options.quotaBytesPerAttempt;
-  const found = await recover({
-    journalFolder,
-    partFolder,
-    archive,
-    quotaBytes,
-    log,
-  });
+  const bytesPerTenant = options.quotaBytesPerTenant ?? 0;
+  const quota = new Quota({ bytesPerAttempt: quotaBytes, bytesPerTenant });
+  const found = await recover({ journalFolder, partFolder, archive, quota, log });
   const journalBytes = options.journalBytes ?? 4 * segmentBytes;
   const disk = options.disk ?? realDisk;
   const { segments, logs } = found;
+  quota.counts(logs, archive);
   const journal = new Journal({
     folder: journalFolder,
     segments,
@@ -88,7 +88,6 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Op
     log,
     now,
     journalBytes,
-    partBytes: quotaBytes / 8,
     settled: (outcome) => valve.settle(outcome),
     onEnded: () => shipper?.noticed(),
   });
@@ -113,7 +112,7 @@ export async function openFileLogStore(options: FileLogStoreOptions): Promise<Op
     recent,
     log,
     now,
-    quotaBytes,
+    quota,
     isDamaged,
   });
 }

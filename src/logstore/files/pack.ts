@@ -4,13 +4,13 @@ import { crc32 } from "node:zlib";
 import { isAttemptId, type AttemptId } from "#job/id.ts";
 import type { GapReason } from "#log/record.ts";
 import type { Mark } from "#logstore/frames/frame.ts";
-import type { Block } from "#logstore/frames/block.ts";
+import { blockHeaderBytes, type Block } from "#logstore/frames/block.ts";
 
 /**
  * A pack holds logs that have ended: many small ones that expire at about the same time, or one large one. Blocks, then what is known of each log, an
  * index of fixed width, a footer. It never changes, and its tail (index and footer) is all that has to be here to find a log in one that is elsewhere.
  *
- * An entry of the index:  0 attempt · 28 bytes of what is known of the log · 32 where · 40 expiry · 48 crc of it
+ * An entry of the index:  0 attempt · 28 bytes of what is known of the log · 32 where · 40 expiry · 48 crc of it · 52 tenant · 56 bytes of its blocks
  * The footer:  0 magic · 4 crc of what follows · 8 logs · 12 crc of the index · 16 where the index is · 24 newest expiry
  */
 export interface PackTail {
@@ -22,6 +22,8 @@ export interface PackTail {
   readonly expiresAt: number;
   /** The attempt of each log; undefined for one that cannot be read. */
   readonly attempts: readonly (AttemptId | undefined)[];
+  /** Bytes of the logs of each tenant, by its number. */
+  readonly tenants: ReadonlyMap<number, number>;
   /** Index and footer as they stand in the pack. */
   readonly raw: Buffer;
 }
@@ -35,6 +37,8 @@ export interface ArchivedLog {
   readonly expiresAt: number;
   readonly missing: GapReason | undefined;
   readonly blocks: readonly Block[];
+  /** Whose it is, as a number; 0 or undefined: nobody said. */
+  readonly tenant?: number;
 }
 
 /** Where in a pack it is said what is known of one log. */
@@ -71,7 +75,17 @@ export function parseTail(raw: Buffer): PackTail | undefined {
     const attempt = index.toString("latin1", place * entryBytes, place * entryBytes + 27);
     return isAttemptId(attempt) ? attempt : undefined;
   });
-  return { logs, indexAt, bytes: indexAt + raw.length, expiresAt, attempts, raw };
+  const bytes = indexAt + raw.length;
+  return { logs, indexAt, bytes, expiresAt, attempts, tenants: tenantsOf(index), raw };
+}
+
+function tenantsOf(index: Buffer): ReadonlyMap<number, number> {
+  const sums = new Map<number, number>();
+  for (let at = 0; at < index.length; at += entryBytes) {
+    const tenant = index.readUInt32LE(at + 52);
+    if (tenant !== 0) sums.set(tenant, (sums.get(tenant) ?? 0) + index.readDoubleLE(at + 56));
+  }
+  return sums;
 }
 
 export function parseEntry(entry: Buffer): PackEntry {
@@ -148,6 +162,9 @@ export class PackWriter {
       index.writeDoubleLE(this.#at, at + 32);
       index.writeDoubleLE(log.expiresAt, at + 40);
       index.writeUInt32LE(crc32(meta), at + 48);
+      index.writeUInt32LE(log.tenant ?? 0, at + 52);
+      const stored = log.blocks.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
+      index.writeDoubleLE(stored + log.blocks.length * blockHeaderBytes, at + 56);
       await this.write([meta]);
     }
     const footer = Buffer.alloc(footerBytes);

@@ -7,13 +7,14 @@ import { readAt, syncFolder, type WarningLog } from "./disk.ts";
 import { findFrame, headerBytes, readFrame, type Frame } from "#logstore/frames/frame.ts";
 import { FileLog } from "./log.ts";
 import { loadPart } from "./part.ts";
+import type { Quota } from "./quota.ts";
 import { openSegment, segmentNumber, type Segment } from "./segment.ts";
 
 export interface RecoverOptions {
   readonly journalFolder: string;
   readonly partFolder: string;
   readonly archive: Archive;
-  readonly quotaBytes: number;
+  readonly quota: Quota;
   readonly log: WarningLog;
 }
 
@@ -61,6 +62,7 @@ class Replay {
       if ((await this.#isArchived(attempt)) || part.blocks.length === 0) await unlink(path);
       else this.#logOf(attempt).adopt(part);
     }
+    for (const log of this.#logs.values()) if (log.dropped > 0) log.dropAgain(log.dropped);
   }
 
   async replaySegment(segment: Segment, { isNewest }: { isNewest: boolean }): Promise<void> {
@@ -121,7 +123,8 @@ class Replay {
     }
     if (!isGood || frame.number <= log.durable.number) return;
     segment.live++;
-    log.dropped = Math.max(log.dropped, frame.dropped);
+    log.tenant ||= frame.tenant ?? 0;
+    if (frame.dropped > log.dropped) log.dropAgain(frame.dropped);
     const { number, mark, payload } = frame;
     const payloadBytes = payload.length;
     log.journalBytes += headerBytes + payloadBytes;
@@ -139,7 +142,7 @@ class Replay {
   #logOf(attempt: AttemptId): FileLog {
     const known = this.#logs.get(attempt);
     if (known !== undefined) return known;
-    const log = new FileLog(attempt, this.#options.quotaBytes);
+    const log = new FileLog(attempt, this.#options.quota);
     this.#logs.set(attempt, log);
     return log;
   }

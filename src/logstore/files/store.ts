@@ -1,8 +1,7 @@
 import { unlink } from "node:fs/promises";
 import { HodeiError, invalid } from "#error.ts";
 import { isAttemptId, type AttemptId } from "#job/id.ts";
-import { scanBatch, type BatchScan } from "#log/batch.ts";
-import { logStreams } from "#log/record.ts";
+import { scanBatch } from "#log/batch.ts";
 import type {
   LogEnd,
   LogState,
@@ -20,6 +19,8 @@ import { markAfter, type Frame } from "#logstore/frames/frame.ts";
 import type { Journal } from "./journal.ts";
 import type { Keeper } from "./keeper.ts";
 import { archivedLog, FileLog } from "./log.ts";
+import { checkOrder } from "./order.ts";
+import { tenantNumber, type Quota } from "./quota.ts";
 import { readLog, type ReadSource } from "./read.ts";
 import type { Shipper } from "./shipper.ts";
 import type { Valve } from "./valve.ts";
@@ -35,7 +36,7 @@ export interface FileLogStoreParts {
   readonly recent: RecentFrames;
   readonly log: WarningLog;
   readonly now: () => number;
-  readonly quotaBytes: number;
+  readonly quota: Quota;
   /** What was found when it was opened had holes, so that new logs may begin behind one. */
   readonly isDamaged: boolean;
 }
@@ -172,7 +173,7 @@ export class FileLogStore implements LogStore, ReadSource {
     if (open !== undefined && !open.isVoid) return open;
     const found = await this.#parts.archive.find(attempt);
     if (found === undefined) return this.#logs.get(attempt);
-    return archivedLog(found, this.#parts.quotaBytes);
+    return archivedLog(found, this.#parts.quota);
   }
 
   isExpired({ end }: FileLog): boolean {
@@ -208,46 +209,45 @@ export class FileLogStore implements LogStore, ReadSource {
     await this.#parts.journal.close();
   }
 
-  #append(log: FileLog, { number, bytes, release }: NewBatch): Promise<void> | undefined {
+  #append(
+    log: FileLog,
+    { number, bytes, release, tenant = "" }: NewBatch,
+  ): Promise<void> | undefined {
     this.assertOpen();
     if (log.end !== undefined || log.isEnding) throw hasEnded(log.attempt);
     if (number <= log.durable.number) return undefined;
     if (number <= log.accepted.number) return this.#flights.get(log);
     const scan = scanBatch(bytes);
-    this.#checkOrder(log, number, scan);
+    checkOrder(log, number, scan);
     const before = log.accepted;
     const mark = markAfter(before.mark, scan, bytes.length);
     log.accepted = { number, mark };
     log.mayJump = false;
-    const { attempt, dropped } = log;
-    const frame: Frame = { kind: "batch", attempt, number, mark, dropped, payload: bytes, scan };
+    if (log.tenant === 0) log.tenant = tenantNumber(tenant);
+    const { attempt, dropped, tenant: owner } = log;
+    const frame: Frame = {
+      kind: "batch",
+      attempt,
+      number,
+      mark,
+      dropped,
+      tenant: owner,
+      payload: bytes,
+      scan,
+    };
     const payloadBytes = bytes.length;
     const flight = this.#write(log, { frame, before }, (segment, at) => {
       const entry = { number, segment, at, payloadBytes, last: mark.last, frame: undefined };
       log.place(entry, mark);
       if (log.readers > 0) this.recent.put(entry, frame);
       else release?.(bytes);
-      for (const part of log.takeDroppedParts()) void this.#unlink(part.path);
+      log.dropParts();
+      for (const part of log.takeRemoved(dropped)) void this.#unlink(part.path);
       this.#parts.keeper.placed(log);
       if (log.accepted.number === number) this.#flights.delete(log);
     });
     this.#flights.set(log, flight);
     return flight;
-  }
-
-  #checkOrder(log: FileLog, number: number, scan: BatchScan): void {
-    const { attempt, accepted, mayJump } = log;
-    const expected = accepted.number + 1;
-    const isNext = number === expected || (mayJump && number > expected);
-    if (!Number.isSafeInteger(number) || !isNext) {
-      throw hole(`log of ${attempt}: batch ${number} comes where ${expected} is expected`);
-    }
-    for (const name of logStreams) {
-      const first = scan.first[name];
-      const next = accepted.mark.last[name] + 1;
-      if (first === 0 || first === next || (mayJump && first > next)) continue;
-      throw hole(`log of ${attempt}: ${name} record ${first} comes where ${next} is expected`);
-    }
   }
 
   #write(log: FileLog, { frame, before }: Taken, stored: Stored): Promise<void> {
@@ -275,7 +275,7 @@ export class FileLogStore implements LogStore, ReadSource {
   }
 
   #create(attempt: AttemptId): FileLog {
-    const log = new FileLog(attempt, this.#parts.quotaBytes);
+    const log = new FileLog(attempt, this.#parts.quota);
     log.mayJump = this.#parts.isDamaged;
     this.#logs.set(attempt, log);
     this.#openLogs++;
@@ -317,8 +317,4 @@ function checkId(attempt: string): void {
 
 function hasEnded(attempt: AttemptId): HodeiError {
   return new HodeiError("aborted", `log of ${attempt} has ended`);
-}
-
-function hole(message: string): HodeiError {
-  return new HodeiError("failed_precondition", message);
 }

@@ -18,6 +18,8 @@ export interface Block {
   readonly isTail: boolean;
   readonly mark: Mark;
   readonly dropped: number;
+  /** Whose log it is, as a number; 0 or undefined: nobody said. */
+  readonly tenant?: number;
 }
 
 /** Blocks are cut at about so many bytes; a reader holds one of them. */
@@ -33,10 +35,10 @@ export interface RawFrame {
   readonly raw: Buffer;
 }
 
-/** Makes one block of frames, to be written at `at`: its header and its body. */
+/** Makes one block of frames, to be written at `at`: its header and its body. `dropped`: what the quota has removed by now, if that is known to be more than the frames say. */
 export async function makeBlock(
   frames: readonly RawFrame[],
-  { at, isTail }: { at: number; isTail: boolean },
+  { at, isTail, dropped = 0 }: { at: number; isTail: boolean; dropped?: number },
 ): Promise<{ block: Block; pieces: Buffer[] }> {
   const first = frames[0];
   const newest = frames.at(-1);
@@ -55,7 +57,8 @@ export async function makeBlock(
     payloadBytes: frames.reduce((sum, { frame }) => sum + frame.payload.length, 0),
     isTail,
     mark: newest.frame.mark,
-    dropped: newest.frame.dropped,
+    dropped: Math.max(dropped, newest.frame.dropped),
+    tenant: newest.frame.tenant ?? 0,
   };
   return { block, pieces: [blockHeader(block, { body, codec: isPacked ? 1 : 0 }), body] };
 }
@@ -109,6 +112,7 @@ function blockHeader(block: Block, { body, codec }: { body: Buffer; codec: numbe
   writeMark(header, 40, block.mark);
   header.writeDoubleLE(block.dropped, 96);
   header.writeDoubleLE(block.payloadBytes, 104);
+  header.writeUInt32LE(block.tenant ?? 0, 112);
   header.writeUInt32LE(crc32(header.subarray(8)), 4);
   return header;
 }
@@ -126,5 +130,6 @@ export function parseHeader(bytes: Buffer, at: number): Block | undefined {
     isTail: bytes.readUInt32LE(20) === 1,
     mark: readMark(bytes, 40),
     dropped: bytes.readDoubleLE(96),
+    tenant: bytes.readUInt32LE(112),
   };
 }

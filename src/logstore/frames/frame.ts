@@ -8,7 +8,7 @@ import type { AttemptId } from "#job/id.ts";
  * totals of its log up to and with this batch, so that whatever is lost before it can be told exactly: how many records of which stream, how many bytes.
  *
  *  0 magic · 4 crc of the rest of the header · 8 crc of the payload · 12 bytes of the payload · 16 kind · 17 attempt
- * 44 of an end: its gap and expiry again, see `EndNote` · 48 number · 56 last record of each stream · 80 bytes of each stream · 104 bytes of all payloads · 112 dropped
+ * 44 of an end: its gap and expiry again, see `EndNote`; of a batch: its tenant · 48 number · 56 last record of each stream · 80 bytes of each stream · 104 bytes of all payloads · 112 dropped
  */
 export interface Frame {
   readonly kind: FrameKind;
@@ -19,6 +19,8 @@ export interface Frame {
   /** Number of the newest batch that the quota had removed when this was written. */
   readonly dropped: number;
   readonly payload: Uint8Array;
+  /** In a batch: whose log it is, as a number; undefined: nobody said. */
+  readonly tenant?: number;
   /** What the payload holds, where that is known already. */
   readonly scan?: BatchScan;
   /** In an `end`: what its payload says too, so that damage to one of them loses nothing. */
@@ -63,7 +65,7 @@ export function writeHeader(header: Buffer, frame: Frame): void {
   header.writeUInt32LE(frame.payload.length, 12);
   header[16] = kinds.indexOf(frame.kind) + 1;
   header.write(frame.attempt, 17, 27, "latin1");
-  header.writeUInt32LE(packNote(frame.note), 44);
+  header.writeUInt32LE(frame.kind === "end" ? packNote(frame.note) : (frame.tenant ?? 0), 44);
   header.writeDoubleLE(frame.number, 48);
   writeMark(header, 56, frame.mark);
   header.writeDoubleLE(frame.dropped, 112);
@@ -101,13 +103,14 @@ function readHeader(bytes: Buffer, at: number): FoundHeader | undefined {
   const payloadBytes = bytes.readUInt32LE(at + 12);
   const kind = kinds[(bytes[at + 16] ?? 0) - 1];
   if (payloadBytes > longestPayload || kind === undefined) return undefined;
+  const bits = bytes.readUInt32LE(at + 44);
   const frame = {
     kind,
     attempt: bytes.toString("latin1", at + 17, at + 44) as AttemptId,
     number: bytes.readDoubleLE(at + 48),
     mark: readMark(bytes, at + 56),
     dropped: bytes.readDoubleLE(at + 112),
-    ...unpackNote(bytes.readUInt32LE(at + 44)),
+    ...(kind === "end" ? unpackNote(bits) : unpackTenant(bits)),
   };
   return { frame, payloadBytes, payloadCrc: bytes.readUInt32LE(at + 8) };
 }
@@ -134,6 +137,10 @@ function unpackNote(bits: number): { readonly note?: EndNote } {
   const expiresAt = (bits % (mostMinutes + 1)) * minuteMs;
   const missing = noteReasons[Math.floor(bits / (mostMinutes + 1))];
   return { note: missing === undefined ? { expiresAt } : { expiresAt, missing } };
+}
+
+function unpackTenant(bits: number): { readonly tenant?: number } {
+  return bits === 0 ? {} : { tenant: bits };
 }
 
 /** The next place from `at` on where a frame's header can be read; undefined: none. */
