@@ -6,7 +6,7 @@ import { DispatchSteps } from "./dispatch.ts";
 import { JobSteps } from "./jobs.ts";
 import { ListSteps } from "./lists.ts";
 import { ProviderSteps } from "./providers.ts";
-import { isDamage, sqliteCode } from "./schema.ts";
+import { fullDisk, isDamage, sqliteCode } from "./schema.ts";
 import { WorkerSteps } from "./workers.ts";
 
 /** One call of a method of the store. */
@@ -83,7 +83,6 @@ export const methods = [...readers, ...writers];
 export type Method = (typeof methods)[number];
 
 const writing: ReadonlySet<string> = new Set(writers);
-const full = 13;
 
 /** Runs the calls of one turn as one transaction. */
 export class Batches {
@@ -114,7 +113,8 @@ export class Batches {
       return answers;
     } catch (error) {
       this.#undo(error);
-      if (calls.length === 1 || sqliteCode(error) === full) return calls.map(() => answerOf(error));
+      if (calls.length === 1 || fullDisk(error) !== undefined)
+        return calls.map(() => answerOf(error));
       return calls.flatMap((call) => this.run([call]));
     }
   }
@@ -146,7 +146,7 @@ export class Batches {
    */
   #undo(error: unknown): void {
     const code = sqliteCode(error);
-    const isDefinite = code === undefined || code === full || code < busy || code > notFound;
+    const isDefinite = code === undefined || code < busy || code > notFound;
     if (!isDefinite || isDamage(error)) throw new BrokenStore(error);
     try {
       if (this.#core.db.isTransaction) this.#core.db.exec("ROLLBACK");
@@ -161,11 +161,8 @@ export class Batches {
 const busy = 5;
 const notFound = 12;
 
-function answerOf(error: unknown): Answer {
-  if (sqliteCode(error) === full) {
-    const hint = "free some space";
-    return { kind: "error", code: "resource_exhausted", message: "the store's disk is full", hint };
-  }
+function answerOf(cause: unknown): Answer {
+  const error = fullDisk(cause) ?? cause;
   if (error instanceof HodeiError) {
     return { kind: "error", code: error.code, message: error.message, hint: error.hint };
   }

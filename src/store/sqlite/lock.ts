@@ -1,9 +1,14 @@
 import { DatabaseSync } from "node:sqlite";
 import { HodeiError } from "#error.ts";
+import { fullDisk, sqliteCode } from "./schema.ts";
+
+/** SQLite's code for what somebody else has locked. */
+const busy = 5;
 
 /**
  * Holds the store at `path` for this process, until disposed or dead: a write transaction that stays open on a lock database beside it (Node has no
- * flock). Others can still read in it who the holder is. Error: `failed_precondition` when someone else holds it.
+ * flock). Others can still read in it who the holder is. Errors: `failed_precondition` when someone else
+ * holds it, `resource_exhausted` when the disk is full, and whatever else SQLite says.
  */
 export function lockStore(path: string): Disposable {
   const lockPath = `${path}.lock`;
@@ -14,6 +19,10 @@ export function lockStore(path: string): Disposable {
     db.prepare("INSERT INTO holder (pid) VALUES (?)").run(process.pid);
     db.exec("COMMIT; BEGIN IMMEDIATE");
   } catch (cause) {
+    if (sqliteCode(cause) !== busy) {
+      db.close();
+      throw fullDisk(cause) ?? cause;
+    }
     const holder = findHolder(db);
     db.close();
     const who = holder === undefined ? "another process" : `process ${holder}`;

@@ -119,6 +119,15 @@ export function sqliteCode(error: unknown): number | undefined {
   return typeof error.errcode === "number" ? error.errcode & 255 : undefined;
 }
 
+const full = 13;
+
+/** What a full disk is told as; undefined for any other error. */
+export function fullDisk(cause: unknown): HodeiError | undefined {
+  if (sqliteCode(cause) !== full) return undefined;
+  const hint = "free some space";
+  return new HodeiError("resource_exhausted", "the store's disk is full", { cause, hint });
+}
+
 const corrupt = 11;
 const notADatabase = 26;
 

@@ -4,7 +4,7 @@ import { Batches, BrokenStore, type Answer, type Call } from "./batch.ts";
 import { Core, type CoreOptions } from "./core.ts";
 import { lockStore } from "./lock.ts";
 import { packAnswers, unpackCalls, type Parcel } from "./parcel.ts";
-import { damaged, isDamage, openDatabase } from "./schema.ts";
+import { damaged, fullDisk, isDamage, openDatabase } from "./schema.ts";
 
 /** What the thread is started with. */
 export interface WorkerInput extends CoreOptions {
@@ -71,7 +71,7 @@ function open(
 }
 
 function refusal(path: string, error: unknown): Answer {
-  const why = isDamage(error) ? damaged(path, error) : error;
+  const why = isDamage(error) ? damaged(path, error) : (fullDisk(error) ?? error);
   if (why instanceof HodeiError) {
     return { kind: "error", code: why.code, message: why.message, hint: why.hint };
   }
