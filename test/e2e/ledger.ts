@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { vi } from "vitest";
+import { expect, vi } from "vitest";
 import type { HodeiClient, Job, LogRecord, LogsOptions } from "#client/client.ts";
 
 /** One line per word that jobs write down outside of the system under test: `<word> <attempt> <nanoseconds>`. */
@@ -68,6 +68,19 @@ export async function outputOf(
     text: Buffer.concat(records.map(({ data }) => data)).toString(),
     gaps: records.filter(({ gap }) => gap !== undefined).length,
   };
+}
+
+/** Awaits that the job has succeeded with one attempt and one start, and nothing of its output is missing or there twice. */
+export async function expectRanOnce(
+  client: HodeiClient,
+  job: { readonly id: string; readonly ledger: string; readonly text: string },
+): Promise<void> {
+  const { id, ledger, text } = job;
+  const ended = await client.wait(id);
+  expect(ended).toMatchObject({ state: "succeeded", exitCode: 0 });
+  expect(ended.attempts).toHaveLength(1);
+  expect(readLedger(ledger).filter(({ word }) => word === "start")).toHaveLength(1);
+  expect(await outputOf(client, id, { follow: true })).toEqual({ text, gaps: 0 });
 }
 
 /** Resolves once the job is in that state, or over. */

@@ -4,7 +4,7 @@ import { HodeiClient } from "#client/client.ts";
 import { Proxy } from "../fake/proxy.ts";
 import { type Fleet, startFleet } from "./fleet.ts";
 import { checkHistory } from "./history.ts";
-import { note, outputOf, readLedger, untilNoted, untilState } from "./ledger.ts";
+import { expectRanOnce, note, readLedger, untilNoted, untilState } from "./ledger.ts";
 import { drive, readRuns } from "./load.ts";
 
 const jobs = 4;
@@ -64,14 +64,8 @@ test.for(Object.entries(outages))(
     const agents = new Set(fleet.servers[0]?.agents().map(({ workerId }) => workerId));
     expect(workers.isSubsetOf(agents)).toBe(true);
     const client = fleet.clientOfAll(1);
-    for (const { id, ledger } of running) {
-      const job = await client.wait(id);
-      expect(job).toMatchObject({ state: "succeeded", exitCode: 0 });
-      expect(job.attempts).toHaveLength(1);
-      expect(readLedger(ledger).filter(({ word }) => word === "start")).toHaveLength(1);
-      const text = Array.from({ length: lines }, (_, at) => `line ${at + 1}\n`).join("");
-      expect(await outputOf(client, id, { follow: true })).toEqual({ text, gaps: 0 });
-    }
+    const text = Array.from({ length: lines }, (_, at) => `line ${at + 1}\n`).join("");
+    for (const one of running) await expectRanOnce(client, { ...one, text });
     const { id } = await client.submit({ command: ["true"] });
     expect(await client.wait(id)).toMatchObject({ state: "succeeded" });
   },

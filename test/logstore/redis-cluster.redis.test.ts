@@ -1,9 +1,8 @@
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import type { LogStore } from "#logstore/logstore.ts";
 import { slotOf } from "#logstore/redis/slot.ts";
 import { readAll, Writer } from "../conformance/log-model.ts";
-import { RedisCluster, type Member } from "../store/redis-cluster.ts";
+import { type Member, RedisCluster, startSecureCluster } from "../store/redis-cluster.ts";
 import { freePort, RedisServer } from "../store/redis-server.ts";
 import { later } from "./folder.ts";
 import { Shared } from "./redis-ground.ts";
@@ -205,18 +204,10 @@ test("a cluster is found when nodes of its URL are away, and not when all are or
 });
 
 test("logs are kept in a cluster over TLS, with a user and password", async () => {
-  const fixture = (name: string): string => join(import.meta.dirname, "../rpc/tls", name);
-  const caFile = fixture("ca.pem");
-  const files = ["--tls-cert-file", fixture("server.pem"), "--tls-key-file", fixture("server.key")];
-  const trust = ["--tls-ca-cert-file", caFile, "--tls-auth-clients", "no", "--tls-cluster", "yes"];
-  const own = new RedisCluster([...files, ...trust], "--tls-port");
+  const { cluster: own, url, caFile } = await startSecureCluster();
   onTestFinished(() => own[Symbol.asyncDispose]());
-  await own.start(3);
-  for (const { client } of own.members) {
-    await client.call("ACL", "SETUSER", "ops", "on", ">p@ss", "~hodei:*", "&hodei:*", "+@all");
-  }
   const shared = new Shared(cluster);
-  const store = await shared.open({ url: `rediss+cluster://ops:p%40ss@${own.hosts}`, caFile });
+  const store = await shared.open({ url, caFile });
   const writers = await writersOf(own, shared);
   for (const writer of writers) {
     const following = readAll(store, writer.attempt, { follow: true });

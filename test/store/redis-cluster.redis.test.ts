@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { DumpRecord, StoreDump } from "#store/dump.ts";
 import { openRedisDump } from "#store/redis/dump.ts";
@@ -17,7 +16,7 @@ import {
 } from "../conformance/store/make.ts";
 import { submit } from "../conformance/store/job-facts.ts";
 import { fillStore } from "./filled.ts";
-import { RedisCluster } from "./redis-cluster.ts";
+import { RedisCluster, startSecureCluster } from "./redis-cluster.ts";
 
 const cluster = new RedisCluster();
 let instances = 0;
@@ -169,17 +168,8 @@ test("a cluster is found when nodes of its URL are away, and not when all are", 
 });
 
 test("a cluster is reached over TLS, with a user and password", async () => {
-  const fixture = (name: string): string => join(import.meta.dirname, "../rpc/tls", name);
-  const caFile = fixture("ca.pem");
-  const files = ["--tls-cert-file", fixture("server.pem"), "--tls-key-file", fixture("server.key")];
-  const trust = ["--tls-ca-cert-file", caFile, "--tls-auth-clients", "no", "--tls-cluster", "yes"];
-  const own = new RedisCluster([...files, ...trust], "--tls-port");
+  const { cluster: own, url, caFile } = await startSecureCluster();
   onTestFinished(() => own[Symbol.asyncDispose]());
-  await own.start(3);
-  for (const { client } of own.members) {
-    await client.call("ACL", "SETUSER", "ops", "on", ">p@ss", "~hodei:*", "&hodei:*", "+@all");
-  }
-  const url = `rediss+cluster://ops:p%40ss@${own.hosts}`;
   const store = await openRedisStore({ url, instance: "secure", caFile });
   onTestFinished(() => store[Symbol.asyncDispose]());
   await store.submitJobs(

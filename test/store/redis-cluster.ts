@@ -1,4 +1,5 @@
 import { Cluster, Redis } from "ioredis";
+import { join } from "node:path";
 import { freePort, RedisServer } from "./redis-server.ts";
 
 export interface Member {
@@ -128,6 +129,27 @@ export class RedisCluster implements AsyncDisposable {
       await server[Symbol.asyncDispose]();
     }
   }
+}
+
+export interface SecureCluster {
+  readonly cluster: RedisCluster;
+  /** With the password of a user who may do what a store does. */
+  readonly url: string;
+  readonly caFile: string;
+}
+
+/** Three primaries that speak TLS and know one user; the caller disposes of the cluster. */
+export async function startSecureCluster(): Promise<SecureCluster> {
+  const fixture = (name: string): string => join(import.meta.dirname, "../rpc/tls", name);
+  const caFile = fixture("ca.pem");
+  const files = ["--tls-cert-file", fixture("server.pem"), "--tls-key-file", fixture("server.key")];
+  const trust = ["--tls-ca-cert-file", caFile, "--tls-auth-clients", "no", "--tls-cluster", "yes"];
+  const cluster = new RedisCluster([...files, ...trust], "--tls-port");
+  await cluster.start(3);
+  for (const { client } of cluster.members) {
+    await client.call("ACL", "SETUSER", "ops", "on", ">p@ss", "~hodei:*", "&hodei:*", "+@all");
+  }
+  return { cluster, url: `rediss+cluster://ops:p%40ss@${cluster.hosts}`, caFile };
 }
 
 async function until(isDone: () => Promise<boolean>): Promise<void> {
